@@ -1,0 +1,11 @@
+"""What does pooling do to an autoencoder that colourises daisies?
+
+`data` and `synthetic` make images, `models` the networks, `train` and `runs`
+train and keep them, `metrics`, `baselines` and `evaluate` judge them, `plots`,
+`display` and `report` show them. `settings` holds what may be chosen.
+"""
+
+from poolae.errors import UserError
+from poolae.settings import PROFILES, RECIPES, Settings, make_settings
+
+__all__ = ["PROFILES", "RECIPES", "Settings", "UserError", "make_settings"]

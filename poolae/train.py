@@ -1,0 +1,299 @@
+"""Training: one loop that reads from top to bottom, and stops and resumes anywhere.
+
+What a step does depends only on the settings, the data and the step's number,
+so that a run that was interrupted ends as one that never was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from poolae.errors import UserError
+from poolae.files import replacing
+from poolae.models import Autoencoder, build
+from poolae.settings import Settings
+
+__all__ = ["device", "fit", "set_threads", "snapshot_steps"]
+
+SNAPSHOTS = 20  # pictures along the loss curve
+CHECKPOINT_SECONDS = 20.0  # at least this long between two checkpoints ...
+CHECKPOINT_SHARE = 0.02  # ... and at most this share of the time spent on writing them
+
+
+def device() -> torch.device:
+    """Return the accelerator that PyTorch finds (CUDA, MPS, ...), or else the CPU."""
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
+def set_threads() -> int:
+    """Share the processor's cores among `JOBS` processes; return this one's threads."""
+    jobs = int(os.environ.get("JOBS") or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = max(1, cores // jobs)
+    torch.set_num_threads(threads)
+    return threads
+
+
+def snapshot_steps(steps: int) -> list[int]:
+    """Return the (at most) 20 evenly spaced steps after which a picture is kept."""
+    return sorted({math.ceil(steps * (k + 1) / SNAPSHOTS) for k in range(SNAPSHOTS)})
+
+
+def batch_rows(settings: Settings, n: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images of one step and which of them are mirrored.
+
+    Every epoch is a new permutation; the last, smaller batch of an epoch is kept.
+
+    Parameters
+    ----------
+    settings
+        Of the run: seed, batch size and flips count.
+    n
+        Training images.
+    step
+        From 0.
+
+    Returns
+    -------
+    rows : (B,) int
+    mirrored : (B,) bool
+    """
+    per_epoch = math.ceil(n / settings.batch_size)
+    epoch, batch = divmod(step, per_epoch)
+    order = np.random.default_rng([settings.seed, epoch, 0]).permutation(n)
+    rows = order[batch * settings.batch_size : (batch + 1) * settings.batch_size]
+    coin = np.random.default_rng([settings.seed, step, 1]).random(len(rows))
+    return rows, (coin < 0.5) & settings.flips
+
+
+def learning_rate_factor(settings: Settings, step: int) -> float:
+    """Return the factor on the peak learning rate: linear warm-up over 30 %, then cosine to 0."""
+    if not settings.one_cycle:
+        return 1.0
+    warm_up = max(1, round(0.3 * settings.steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, settings.steps - warm_up)))
+
+
+class KernelMuon(torch.optim.Muon):
+    """Muon for convolution kernels, each seen as the matrix (out, height * width * in).
+
+    PyTorch's Muon takes matrices only, so each kernel, which lies in memory
+    with its channels last, lends it a view of itself.
+    """
+
+    def __init__(self, kernels: list[nn.Parameter], rate: float, decay: float) -> None:
+        self.kernels = kernels
+        views = [nn.Parameter(k.detach().permute(0, 2, 3, 1).flatten(1)) for k in kernels]
+        super().__init__(views, rate, decay, adjust_lr_fn="match_rms_adamw")
+
+    def step(self, closure=None):
+        for kernel, view in zip(self.kernels, self.param_groups[0]["params"], strict=True):
+            view.grad = kernel.grad.permute(0, 2, 3, 1).flatten(1)
+        return super().step(closure)
+
+
+def make_optimisers(network: Autoencoder, settings: Settings) -> list[torch.optim.Optimizer]:
+    """Return the optimisers, each with the peak learning rate in `initial_lr` of its groups."""
+    rate, decay = settings.learning_rate, settings.weight_decay
+    rest, betas = list(network.parameters()), (0.9, 0.99)
+    if settings.optimiser == "adam":
+        made = [torch.optim.Adam(rest, rate, betas, weight_decay=decay, fused=True)]
+    else:
+        made = []
+        if settings.optimiser == "muon":
+            kernels = [p for p in rest if p.ndim == 4 and min(p.shape[:2]) > 2]
+            rest = [p for p in rest if not any(p is k for k in kernels)]
+            made.append(KernelMuon(kernels, rate, decay))
+        made.append(torch.optim.AdamW(rest, rate, betas, weight_decay=decay, fused=True))
+    for optimiser in made:
+        for group in optimiser.param_groups:
+            group["initial_lr"] = group["lr"]
+    return made
+
+
+def to_batch(lightness, chroma, rows, mirrored, place) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gather the images `rows`, mirror those that are `mirrored`, and move them to `place`."""
+    batch = []
+    for planes in (lightness, chroma):
+        images = torch.from_numpy(planes[rows])  # (B, C, H, W)
+        images[mirrored] = images[mirrored].flip(-1)
+        batch.append(images.to(place, memory_format=torch.channels_last))
+    return tuple(batch)
+
+
+def training_step(network, optimisers, settings: Settings, x, y) -> torch.Tensor:
+    """Take one optimiser step on lightness `x` and chroma `y`; return the L1 loss before it."""
+    network.train()
+    if not settings.accumulate_gradients:
+        network.zero_grad()
+    with torch.autocast(x.device.type, torch.bfloat16):
+        predicted = network(x)
+    predicted = predicted.float()
+    if settings.clamp_in_training:
+        predicted = predicted.clamp(0, 1)
+    loss = (predicted - y).abs().mean()
+    loss.backward()
+    for optimiser in optimisers:
+        optimiser.step()
+    return loss.detach()
+
+
+def save_checkpoint(path: Path, network, optimisers, step, arrays, about: dict) -> None:
+    """Write weights, optimiser state and history to one self-describing safetensors file."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    for i, optimiser in enumerate(optimisers):
+        for k, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{k}.{name}": value for name, value in state.items()}
+    if about["accumulate_gradients"]:
+        tensors |= {f"gradient.{k}": p.grad for k, p in network.named_parameters()}
+    tensors |= {f"history.{k}": torch.from_numpy(v) for k, v in arrays.items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"step": str(step), "about": json.dumps(about)})
+
+
+def load_checkpoint(path: Path, network, optimisers, arrays, about: dict) -> int:
+    """Restore what `save_checkpoint` wrote for the same `about`; return the step, 0 if none."""
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            if json.loads(metadata["about"]) != about:
+                return 0
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    except Exception as error:  # safetensors raises its own type for every kind of damage
+        print(f"The checkpoint {path} cannot be read ({error}): training starts again.")
+        return 0
+    network.load_state_dict(
+        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    )
+    for i, optimiser in enumerate(optimisers):
+        state: dict[int, dict] = {}
+        for key, value in tensors.items():
+            if key.startswith(f"optimiser.{i}."):
+                k, name = key.split(".")[2:]
+                state.setdefault(int(k), {})[name] = value
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    for key, parameter in network.named_parameters():
+        if f"gradient.{key}" in tensors:
+            parameter.grad = tensors[f"gradient.{key}"].to(parameter)
+    for key, array in arrays.items():
+        array[...] = tensors[f"history.{key}"].numpy()
+    return int(metadata["step"])
+
+
+def fit(
+    settings: Settings,
+    lightness: np.ndarray,
+    chroma: np.ndarray,
+    shown: np.ndarray,
+    checkpoint: str | os.PathLike,
+    fingerprint: str = "",
+) -> tuple[Autoencoder, dict[str, np.ndarray]]:
+    """Train one network, from its last checkpoint where there is one.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    lightness, chroma
+        Training images, (N, 1, H, W) and (N, 2, H, W) in [0, 1].
+    shown
+        Lightness (1, H, W) of the picture whose prediction is kept along the way.
+    checkpoint
+        File to resume from and to write to; it belongs to these settings,
+        `fingerprint` and versions of data and code only.
+    fingerprint
+        Digest of data and code.
+
+    Returns
+    -------
+    network : Autoencoder
+    history : dict of arrays
+        `loss` (steps,) float32; `seconds` (steps,) float64, of the step alone;
+        `snapshots` (K, 2, H, W) float32, predictions after `snapshot_steps`.
+
+    Raises
+    ------
+    UserError
+        If the loss is not finite, or a checkpoint cannot be written.
+    """
+    place, checkpoint = device(), Path(checkpoint)
+    network = build(settings.pool_depth, settings.base_width, settings.pooling, settings.seed)
+    if settings.midrange_output:
+        network.start_from(0.5)
+    network = network.to(place, memory_format=torch.channels_last)
+    optimisers = make_optimisers(network, settings)
+
+    kept = snapshot_steps(settings.steps)
+    history = {
+        "loss": np.full(settings.steps, np.nan, np.float32),
+        "seconds": np.full(settings.steps, np.nan),
+        "snapshots": np.zeros((len(kept), 2, *shown.shape[-2:]), np.float32),
+    }
+    about = {**settings.asdict(), "fingerprint": fingerprint}
+    step = started = load_checkpoint(checkpoint, network, optimisers, history, about)
+    if step:
+        print(f"{settings.name}: resumed after step {step:,} of {settings.steps:,}", flush=True)
+
+    def save() -> None:
+        save_checkpoint(checkpoint, network, optimisers, step, history, about)
+
+    saved = said = time.monotonic()
+    save_cost, pause = 0.0, 2.0
+    try:
+        while step < settings.steps:
+            began = time.perf_counter()
+            rows, mirrored = batch_rows(settings, len(lightness), step)
+            x, y = to_batch(lightness, chroma, rows, mirrored, place)
+            for optimiser in optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = group["initial_lr"] * learning_rate_factor(settings, step)
+            loss = training_step(network, optimisers, settings, x, y).item()
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"{settings.name}: the loss is {loss} at step {step + 1}; the last good "
+                    f"checkpoint is {checkpoint if checkpoint.exists() else 'none'}. "
+                    "Try a lower learning_rate."
+                )
+            history["loss"][step] = loss
+            history["seconds"][step] = time.perf_counter() - began
+            step += 1
+            if step in kept:
+                picture = torch.from_numpy(shown[None]).to(place)
+                history["snapshots"][kept.index(step)] = network.predict(picture)[0].cpu()
+            now = time.monotonic()
+            if now - said > pause:
+                print(progress_line(settings, history, started, step), flush=True)
+                said, pause = now, min(60.0, 2 * pause)
+            if now - saved > max(CHECKPOINT_SECONDS, save_cost / CHECKPOINT_SHARE):
+                save()
+                saved = time.monotonic()
+                save_cost = saved - now
+    except KeyboardInterrupt:
+        save()
+        raise
+    return network, history
+
+
+def progress_line(settings: Settings, history: dict, started: int, step: int) -> str:
+    """Say how far a run is, how well it does, and how long it will take."""
+    pace = history["seconds"][started:step].mean()
+    return (
+        f"{settings.name}: step {step:,} of {settings.steps:,}, "
+        f"loss {history['loss'][max(0, step - 50) : step].mean():.4f}, "
+        f"{pace:.2f} s per step, {(settings.steps - step) * pace / 60:.1f} min left"
+    )
