@@ -1,0 +1,334 @@
+"""Figures: functions that take axes (or a figure), draw what they are given, and return it.
+
+They compute no result. One colour per arm everywhere, from the palette of Okabe
+and Ito, which readers with any colour vision can tell apart; baselines are grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from matplotlib.ticker import EngFormatter, PercentFormatter
+
+ARM_COLOURS = {"pool0": "#0072B2", "pool1": "#E69F00", "pool2": "#009E73", "pool3": "#D55E00"}
+BASELINE_STYLES = {
+    "grey": dict(color="0.65", linestyle=(0, (1, 1.5))),
+    "training median": dict(color="0.5", linestyle=(0, (4, 2))),
+    "lightness table": dict(color="0.15", linestyle=(0, (6, 1.5, 1, 1.5))),
+}
+STAGE_COLOURS = {
+    "conv": "#CFE8DC",
+    "pool": "#F3E6A1",
+    "up": "#F6D2AE",
+    "deconv": "#CFD6EE",
+    "output": "#EFC4CF",
+}
+STAGE_NAMES = {
+    "conv": "convolution 3 × 3, ReLU, BatchNorm",
+    "pool": "max pooling",
+    "up": "nearest upsampling",
+    "deconv": "transposed convolution 3 × 3, ReLU, BatchNorm",
+    "output": "transposed convolution 3 × 3",
+}
+STYLE = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "0.4",
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+    "svg.hashsalt": "poolae",
+    "svg.fonttype": "path",
+}
+CHROMA_RANGE = 50  # units of a or b shown at full colour
+
+
+def new_figure(width: float = 7.2, height: float = 4.0) -> Figure:
+    """Return an empty figure of this size in inches, and turn on the paper's style."""
+    mpl.rcParams.update(STYLE)
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+@cache
+def chroma_colormap(channel: str) -> ListedColormap:
+    """Return the colours of `channel` ("a" or "b") over +-50 units, at L = 70, other axis 0."""
+    from skimage.color import lab2rgb
+
+    lab = np.zeros((101, 3))
+    lab[:, 0] = 70
+    lab[:, {"a": 1, "b": 2}[channel]] = np.linspace(-CHROMA_RANGE, CHROMA_RANGE, 101)
+    return ListedColormap(np.clip(lab2rgb(lab), 0, 1), name=f"lab_{channel}")
+
+
+def chroma_picture(plane: np.ndarray, channel: str) -> np.ndarray:
+    """Paint one chroma plane (H, W) in [0, 1] in its own colours, as sRGB (H, W, 3)."""
+    units = np.asarray(plane, np.float64) * 255 - 128
+    return chroma_colormap(channel)((units / CHROMA_RANGE + 1) / 2)[..., :3]
+
+
+def accuracy_curves(
+    ax: Axes,
+    bounds: np.ndarray,
+    arms: Mapping[str, np.ndarray],
+    baselines: Mapping[str, np.ndarray],
+    published: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Axes:
+    """Draw accuracy against error bound.
+
+    Parameters
+    ----------
+    ax
+        To draw on.
+    bounds : (K,) array
+    arms, baselines
+        Name to (seeds, K) accuracies; the line is their mean, the band their range.
+    published
+        Name of an arm to its published (bounds, accuracies), drawn dotted.
+    """
+    for name, curves in arms.items():
+        colour = ARM_COLOURS[name]
+        ax.fill_between(bounds, curves.min(0), curves.max(0), color=colour, alpha=0.2, linewidth=0)
+        ax.plot(bounds, curves.mean(0), color=colour, label=name)
+    for name, curves in baselines.items():
+        ax.plot(bounds, curves.mean(0), label=name, **BASELINE_STYLES[name])
+    for name, (at, accuracy) in (published or {}).items():
+        ax.plot(
+            at,
+            accuracy,
+            color=ARM_COLOURS[name],
+            linestyle="none",
+            marker=".",
+            markersize=4,
+            label=f"{name}, published",
+        )
+    ax.set(
+        xlabel="bound on the absolute error of a and b (share of the range of 255 units)",
+        ylabel="values within the bound",
+        xlim=(bounds[0], bounds[-1]),
+        ylim=(0, 1),
+    )
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.legend(loc="lower right", ncols=2 if published else 1)
+    return ax
+
+
+def seed_scores(ax: Axes, frame, value: str, baselines: Mapping[str, float], label: str) -> Axes:
+    """Draw one dot per run, a bar at each arm's mean, and a line per baseline.
+
+    Parameters
+    ----------
+    ax
+        To draw on.
+    frame : DataFrame
+        One row per run, with columns `arm` and `value`.
+    value
+        Column to draw.
+    baselines
+        Name to its mean value.
+    label
+        Of the value's axis.
+    """
+    import seaborn as sns
+
+    arms = list(dict.fromkeys(frame["arm"]))
+    sns.stripplot(
+        frame, x=value, y="arm", hue="arm", order=arms, palette=ARM_COLOURS, ax=ax, size=6,
+        jitter=False, alpha=0.8, legend=False,
+    )  # fmt: skip
+    means = frame.groupby("arm")[value].mean()[arms]
+    ax.plot(means, range(len(arms)), linestyle="none", marker="|", markersize=18, color="0.2")
+    for name, at in baselines.items():
+        ax.axvline(at, label=name, linewidth=1.4, **BASELINE_STYLES[name])
+    ax.set(xlabel=label, ylabel="")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=len(baselines))
+    return ax
+
+
+def histograms(ax: Axes, centres: np.ndarray, densities: Mapping[str, np.ndarray]) -> Axes:
+    """Draw densities over a chroma axis in Lab units; the first is filled, the others lines."""
+    for k, (name, density) in enumerate(densities.items()):
+        if k == 0:
+            ax.fill_between(centres, density, color="#0072B2", alpha=0.35, linewidth=0, label=name)
+        else:
+            ax.plot(centres, density, color="0.15", linewidth=1.2, label=name)
+    ax.set(ylim=(0, None), ylabel="density")
+    return ax
+
+
+def spectra(ax: Axes, bands: Sequence[str], powers: Mapping[str, np.ndarray]) -> Axes:
+    """Draw the power in each radial band, in squared Lab units, on a logarithmic axis."""
+    for k, (name, power) in enumerate(powers.items()):
+        style = dict(color="#0072B2", marker="o") if k == 0 else dict(color="0.15", marker="s")
+        ax.plot(range(len(bands)), power, label=name, markersize=4, **style)
+    ax.set(yscale="log", xlabel="cycles per image", ylabel="power (squared units)")
+    ax.set_xticks(range(len(bands)), bands)
+    return ax
+
+
+def picture_grid(
+    rows: Sequence[Sequence[np.ndarray]],
+    columns: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    side: float = 1.15,
+) -> Figure:
+    """Draw pictures in a grid with headings above the columns and labels left of the rows.
+
+    Parameters
+    ----------
+    rows
+        Of sRGB (H, W, 3) or grey (H, W) pictures in [0, 1]; None leaves a place empty.
+    columns, labels
+        Headings, each as many as there are columns and rows, or none.
+    side
+        Of a picture, inches.
+    """
+    across, down = max(map(len, rows)), len(rows)
+    left, top = (1.1 if labels else 0.0), (0.25 if columns else 0.0)
+    width, height = left + side * across, top + side * down
+    figure = new_figure(width, height)
+    figure.set_layout_engine("none")
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            if picture is None:
+                continue
+            box = (
+                (left + (j + 0.02) * side) / width,
+                1 - (top + (i + 0.98) * side) / height,
+                0.96 * side / width,
+                0.96 * side / height,
+            )
+            ax = figure.add_axes(box, frameon=False, xticks=[], yticks=[])
+            ax.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
+            if i == 0 and columns:
+                ax.set_title(columns[j], loc="center", fontsize=8, pad=3)
+            if j == 0 and labels:
+                ax.set_ylabel(
+                    labels[i], rotation=0, ha="right", va="center", fontsize=8, labelpad=6
+                )
+    return figure
+
+
+def progress(
+    losses: np.ndarray,
+    steps: Sequence[int],
+    truth: Sequence[np.ndarray],
+    snapshots: Sequence[Sequence[np.ndarray]],
+    colour: str,
+) -> Figure:
+    """Draw the loss over steps with a strip of predictions along it.
+
+    Parameters
+    ----------
+    losses : (steps,) array
+        Loss of every step.
+    steps
+        After which a snapshot was taken.
+    truth
+        Three pictures of the shown image: in colour, a, b.
+    snapshots
+        For each of `steps`, the same three as predicted then.
+    colour
+        Of the curve.
+    """
+    n, side = len(steps), 0.46
+    width, height = side * (n + 1.9), 5 * side + 2.6
+    figure = new_figure(width, height)
+    figure.set_layout_engine("none")
+    left = 1.55 * side / width
+    strip = n * side / width
+    total = len(losses)
+    ax = figure.add_axes((left, (3 * side + 0.8) / height, strip, (height - 3 * side - 1) / height))
+    at = np.arange(1, total + 1)
+    ax.plot(at, losses, color=colour, linewidth=0.6, alpha=0.45, label="each step")
+    window = max(1, total // 50)
+    smooth = np.convolve(losses, np.ones(window) / window, "valid")
+    ax.plot(at[window - 1 :], smooth, color=colour, label="running mean")
+    gap = total / n
+    ax.set(xlim=(gap / 2, total + gap / 2), ylabel="L1 loss", yscale="log", xlabel="step")
+    ax.yaxis.set_major_formatter("{x:.3g}")
+    ax.yaxis.set_minor_formatter("{x:.2g}")
+    ax.tick_params(axis="y", which="minor", labelsize=7)
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.legend(loc="upper right", ncols=2)
+
+    def place(x: float, row: int, picture: np.ndarray, label: str = "") -> None:
+        box = (x, ((2 - row) * side + 0.1) / height, 0.94 * side / width, 0.94 * side / height)
+        small = figure.add_axes(box, frameon=False, xticks=[], yticks=[])
+        small.imshow(np.clip(picture, 0, 1))
+        if label:
+            small.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+
+    for row, (picture, label) in enumerate(zip(truth, ("colour", "a", "b"), strict=True)):
+        place(left - 1.02 * side / width, row, picture, label)
+    figure.text(
+        left - 0.55 * side / width, (3 * side + 0.13) / height, "truth", ha="center", fontsize=8
+    )
+    for k, (step, pictures) in enumerate(zip(steps, snapshots, strict=True)):
+        ax.axvline(step, color="0.8", linewidth=0.6, zorder=0)
+        for row, picture in enumerate(pictures):
+            place(left + strip * k / n + 0.03 * side / width, row, picture)
+    return figure
+
+
+def architecture(stages: Sequence, size: int, ax: Axes | None = None) -> Axes:
+    """Draw a network as a row of boxes, from the record that its building left.
+
+    A box is what a stage yields: as high and deep as the map's side, as wide as
+    the square root of its channels.
+
+    Parameters
+    ----------
+    stages
+        `Autoencoder.stages`.
+    size
+        Side of the input, pixels.
+    ax
+        To draw on; a new figure where there is none.
+    """
+    if ax is None:
+        ax = new_figure(10, 2.1).add_subplot()
+    x, seen = 0.0, {}
+    for stage in stages:
+        side = size / stage.reduction
+        wide, lean = 1.1 * np.sqrt(stage.out_channels), 0.32 * side
+        low = (size - side) / 2
+        face = STAGE_COLOURS[stage.kind]
+        corners = np.array([(0, 0), (wide, 0), (wide, side), (0, side)]) + (x, low)
+        top = np.array([(0, side), (wide, side), (wide + lean, side + lean), (lean, side + lean)])
+        flank = np.array([(wide, 0), (wide + lean, lean), (wide + lean, side + lean), (wide, side)])
+        for shape, shade in ((corners, 1.0), (top + (x, low), 0.94), (flank + (x, low), 0.86)):
+            patch = Polygon(
+                shape,
+                facecolor=np.array(mpl.colors.to_rgb(face)) * shade,
+                edgecolor="0.25",
+                linewidth=0.6,
+                label=None if stage.kind in seen else STAGE_NAMES[stage.kind],
+            )
+            ax.add_patch(patch)
+            seen.setdefault(stage.kind, patch)
+        ax.text(x + wide / 2, low - 4, stage.out_channels, ha="center", va="top", fontsize=7)
+        x += wide + max(0.5 * lean, 3) + 6
+    ax.set(xlim=(-3, x + 0.3 * size), ylim=(-14, 1.36 * size), aspect="equal")
+    ax.set_axis_off()
+    ax.legend(
+        loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, fontsize=7.5, handlelength=1.2
+    )
+    return ax

@@ -1,0 +1,284 @@
+"""Finished runs on disk: train one, or load what is there and still valid.
+
+A run's folder holds
+    weights.safetensors   the trained network, with its settings as metadata
+    losses.csv            loss and seconds of every step
+    snapshots.npy         predictions of one test image along the way, (K, 2, H, W)
+    predictions.npy       chroma of the test images, (N, 2, H, W) float16
+    scores.csv            one row per test image
+    run.json              settings, timing, machine; written last, so it marks the rest as whole
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from poolae import data, metrics
+from poolae.errors import UserError
+from poolae.files import build_folder, code_digest, replacing
+from poolae.settings import Settings, make_settings
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run in `folder`; everything is read when it is asked for."""
+
+    folder: Path
+    about: dict  # contents of run.json
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings it was trained with."""
+        return Settings(**self.about["settings"])
+
+    @property
+    def name(self) -> str:
+        """Its name, such as "pool2-seed0"."""
+        return self.settings.name
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """Columns `loss` (L1 of the batch) and `seconds`, indexed by step from 1."""
+        return pd.read_csv(self.folder / "losses.csv", index_col="step")
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per test image: `mean_absolute_error` and `accuracy_0.000` ... `_0.100`."""
+        return pd.read_csv(self.folder / "scores.csv", index_col="image")
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """Predicted chroma of the test images, (N, 2, H, W) float16 in [0, 1]."""
+        return np.load(self.folder / "predictions.npy", mmap_mode="r")
+
+    @cached_property
+    def snapshots(self) -> np.ndarray:
+        """Predictions of the first test image along training, (K, 2, H, W) in [0, 1]."""
+        return np.load(self.folder / "snapshots.npy")
+
+    def accuracy_curve(self) -> np.ndarray:
+        """Mean accuracy over the test images at each of `metrics.BOUNDS`."""
+        return self.scores.filter(like="accuracy_").mean().to_numpy()
+
+    def network(self):
+        """Rebuild the trained `Autoencoder`, on the CPU, ready to predict."""
+        from safetensors.torch import load_file
+
+        from poolae.models import build
+
+        s = self.settings
+        network = build(s.pool_depth, s.base_width, s.pooling)
+        network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        return network.eval()
+
+
+def train(settings: Settings, results: str | os.PathLike) -> Run:
+    """Return the finished run of `settings` under `results`, training what is missing.
+
+    A run that is there and was made from the same settings, data and code is
+    loaded; one that was interrupted goes on from its checkpoint; if only the
+    metrics have changed, the stored predictions are scored again.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    results
+        Folder of one data set and profile; the run's is `results/runs/<name>`.
+
+    Raises
+    ------
+    UserError
+        If the data cannot be had, training diverges, or a file cannot be written.
+    """
+    folder = Path(results) / "runs" / settings.name
+    images = data.load(settings.data, settings.size, settings.seed, settings.images)
+    print_ = fingerprint(settings, images)
+    about = _read_about(folder)
+    if about is None or about["fingerprint"] != print_:
+        about = _train(settings, images, folder, print_)
+    scorer = code_digest("metrics")
+    if about.get("scored_with") != scorer:
+        scores = score(np.load(folder / "predictions.npy").astype(np.float32), images.test)
+        with replacing(folder / "scores.csv") as temporary:
+            scores.to_csv(temporary, float_format="%.6g")
+        about["scored_with"] = scorer
+        with replacing(folder / RUN_FILE) as temporary:
+            temporary.write_text(json.dumps(about, indent=1))
+    return Run(folder, about)
+
+
+def score(predicted: np.ndarray, test: data.Part) -> pd.DataFrame:
+    """Return one row of scores per test image, indexed by its name."""
+    columns = {"mean_absolute_error": metrics.mean_absolute_error(predicted, test.chroma)}
+    curve = metrics.accuracy_curve(predicted, test.chroma)
+    columns |= {f"accuracy_{b:.3f}": curve[:, k] for k, b in enumerate(metrics.BOUNDS)}
+    return pd.DataFrame(columns, index=pd.Index(test.names, name="image"))
+
+
+def fingerprint(settings: Settings, images: data.Data) -> str:
+    """Return a digest of all that decides a run's weights, except the machine.
+
+    The name of the data does not count, their content does; of the code,
+    `models` and `train` count, but not their comments.
+    """
+    parts = [
+        json.dumps({**settings.asdict(), "data": None}, sort_keys=True),
+        images.images.key,
+        json.dumps([images.train.names, images.test.names]),
+        code_digest("models", "train"),
+    ]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def results_folder(source: str, profile: str) -> Path:
+    """Return where the results of a data source and profile belong: build/<data>-<profile>."""
+    slug = re.sub(r"[^A-Za-z0-9._-]", "_", source.rstrip("/").rpartition("/")[2])
+    return build_folder() / f"{slug}-{profile}"
+
+
+def find(
+    results: str | os.PathLike, depths: Iterable[int], seeds: Iterable[int], recipe: str
+) -> list[Run]:
+    """Return the finished runs of these depths and seeds, ordered by depth, then seed.
+
+    Raises
+    ------
+    UserError
+        If one is missing; the sentence names it.
+    """
+    found = []
+    for depth in depths:
+        for seed in seeds:
+            name = make_settings(depth, seed, recipe).name
+            folder = Path(results) / "runs" / name
+            if (about := _read_about(folder)) is None:
+                raise UserError(
+                    f"The run {name} is not in {results}: train it with notebooks/02_train, "
+                    "or all of them with `make report`."
+                )
+            found.append(Run(folder, about))
+    return found
+
+
+def find_or_train(
+    results: str | os.PathLike,
+    depths: Iterable[int],
+    seeds: Iterable[int],
+    *,
+    recipe: str,
+    data: str,
+    profile: str,
+) -> list[Run]:
+    """Return the runs of these depths and seeds, ordered alike, training those that are missing.
+
+    Under `make report` they are all there; a notebook that is run by hand gets
+    what it needs.
+    """
+    return [
+        train(make_settings(depth, seed, recipe, data, profile), results)
+        for depth in depths
+        for seed in seeds
+    ]
+
+
+def commit() -> str:
+    """Return the checkout's short commit, with "+" when files differ from it."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(s.split(":")[1].strip() for s in lines if s.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _read_about(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / RUN_FILE).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _train(settings: Settings, images: data.Data, folder: Path, print_: str) -> dict:
+    import torch
+    from safetensors.torch import save_file
+
+    from poolae import train as training
+
+    threads = training.set_threads()
+    began = time.monotonic()
+    checkpoint = folder / "checkpoint.safetensors"
+    network, history = training.fit(
+        settings,
+        images.train.lightness,
+        images.train.chroma,
+        images.test.lightness[0],
+        checkpoint,
+        print_,
+    )
+    lightness = torch.from_numpy(images.test.lightness).to(training.device())
+    predicted = network.predict(lightness).cpu().numpy()
+    about = {
+        "name": settings.name,
+        "settings": settings.asdict(),
+        "fingerprint": print_,
+        "data_key": images.images.key,
+        "training_images": len(images.train.names),
+        "test_images": len(images.test.names),
+        "parameters": network.parameter_count,
+        "training_seconds": float(history["seconds"].sum()),
+        "seconds": time.monotonic() - began,
+        "device": str(training.device()),
+        "threads": threads,
+        "processor": processor(),
+        "versions": {p: version(p) for p in ("torch", "numpy", "scikit-image")},
+        "commit": commit(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    losses = pd.DataFrame({"loss": history["loss"], "seconds": history["seconds"]})
+    losses.index = pd.RangeIndex(1, settings.steps + 1, name="step")
+    weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+    # The old mark goes first: until the new one is written, the folder is not a finished run.
+    (folder / RUN_FILE).unlink(missing_ok=True)
+    with replacing(folder / "weights.safetensors") as temporary:
+        save_file(weights, temporary, {"settings": json.dumps(settings.asdict())})
+    with replacing(folder / "losses.csv") as temporary:
+        losses.to_csv(temporary, float_format="%.6g")
+    with replacing(folder / "snapshots.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, history["snapshots"])
+    with replacing(folder / "predictions.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, predicted.astype(np.float16))
+    with replacing(folder / RUN_FILE) as temporary:
+        temporary.write_text(json.dumps(about, indent=1))
+    checkpoint.unlink(missing_ok=True)
+    return about
