@@ -1,0 +1,98 @@
+# poolae: `make report` rebuilds the paper, `make test` checks the code, `make` says what else.
+
+DATA    ?= synthetic
+PROFILE ?= quick
+DEPTHS  ?= 0 1 2 3
+SEEDS   ?= $(SEEDS_$(PROFILE))
+RECIPE  ?= $(if $(filter published,$(PROFILE)),published,corrected)
+JOBS    ?= 2
+LAUNCH  ?=
+PYTHON  ?= python3
+
+SEEDS_smoke     := 0
+SEEDS_quick     := 0 1
+SEEDS_standard  := 0 1 2 3 4 5
+SEEDS_published := 0
+
+export JOBS
+export PYTHONUNBUFFERED := 1
+MAKEFLAGS += -j$(JOBS) --no-print-directory
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# An active conda environment that was made from environment.yml, or else .venv.
+ENV     := $(if $(wildcard $(CONDA_PREFIX)/bin/papermill),$(CONDA_PREFIX),.venv)
+READY   := $(ENV)/.poolae-ready
+PY      := $(ENV)/bin/python
+slug    := $(shell printf %s '$(DATA)' | sed 's:/*$$::; s:.*/::; s:[^A-Za-z0-9._-]:_:g')
+RESULTS := build/$(slug)-$(PROFILE)
+CHOICE   = --data '$(DATA)' --profile '$(PROFILE)' --recipe '$(RECIPE)' --results $(RESULTS) \
+           --depths '$(DEPTHS)' --seeds '$(SEEDS)'
+EXECUTE  = $(LAUNCH) $(PY) -m poolae execute $(CHOICE)
+
+# What each step is made from: a change in plotting redraws, a change in a model retrains.
+TRAINING := $(patsubst %,poolae/%.py,data files metrics models runs settings synthetic train)
+DRAWING  := $(TRAINING) $(patsubst %,poolae/%.py,baselines display plots)
+run       = $(RESULTS)/runs/pool$1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2/02_train.ipynb
+RUNS     := $(foreach d,$(DEPTHS),$(foreach s,$(SEEDS),$(call run,$d,$s)))
+SHOWN    := $(foreach d,$(DEPTHS),$(call run,$d,$(firstword $(SEEDS))))
+EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb
+
+.PHONY: help report test lab figures record lint clean FORCE
+help: ## say what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@echo
+	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|published'
+	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  LAUNCH=<prefix of each execution>'
+
+report: $(RESULTS)/report.html ## train, evaluate and render the paper (DATA, PROFILE, ...)
+	@echo $(CURDIR)/$<
+
+test: $(READY) ## run every test
+	$(PY) -m pytest
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(PY) -m jupyterlab notebooks
+
+figures: $(READY) ## redraw the committed figures from the committed numbers
+	$(PY) -m poolae figures
+
+record: $(RESULTS)/report.html ## store the numbers of this report in figures/results.csv
+	$(PY) -m poolae record $(CHOICE)
+
+lint: $(READY) ## check style and format
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+clean: ## delete all results (build/), but not the environment
+	rm -rf build
+
+$(RESULTS)/report.html: $(EXECUTED) $(RUNS) poolae/report.py poolae/__main__.py poolae/references.toml $(wildcard poolae/template/*)
+	@echo 'render  $@'; $(PY) -m poolae report $(CHOICE)
+
+$(RESULTS)/01_data.ipynb: notebooks/01_data.ipynb $(RESULTS)/inputs.json $(DRAWING)
+	@echo 'execute $@'; $(EXECUTE) $< $@
+
+$(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb: \
+$(RESULTS)/%.ipynb: notebooks/%.ipynb $(RUNS) $(DRAWING)
+	@echo 'execute $@'; $(EXECUTE) $< $@
+
+define train
+$(call run,$1,$2): notebooks/02_train.ipynb $(RESULTS)/inputs.json $(TRAINING)
+	@echo 'execute $$@'; $$(EXECUTE) $$< $$@ -p pool_depth $1 -p seed $2
+endef
+$(foreach d,$(DEPTHS),$(foreach s,$(SEEDS),$(eval $(call train,$d,$s))))
+$(SHOWN): $(DRAWING)
+
+# Checks the parameters and the data, and changes only when they do.
+$(RESULTS)/inputs.json: FORCE | $(READY)
+	@$(PY) -m poolae prepare $(CHOICE)
+
+# The lock constrains what the pins of environment.yml draw in.
+$(READY): environment.yml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "poolae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@test $(ENV) != .venv || $(PY) -c 1 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	sed -n 's/^ *- \([A-Za-z0-9._-]*==.*\)/\1/p' environment.yml > $(ENV)/pins.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r $(ENV)/pins.txt -c requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

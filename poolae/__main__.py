@@ -1,0 +1,139 @@
+"""The command line behind the Makefile: `python -m poolae --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from poolae.errors import UserError
+from poolae.files import cannot_write, replacing
+from poolae.settings import PROFILES, make_settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code. A `UserError` is printed as its one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m poolae", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    choice = argparse.ArgumentParser(add_help=False)
+    choice.add_argument("--data", default="synthetic")
+    choice.add_argument("--profile", default="quick")
+    choice.add_argument("--recipe", default="corrected")
+    choice.add_argument("--results", type=Path, required=True)
+    choice.add_argument("--depths", type=_numbers, default=[0, 1, 2, 3])
+    choice.add_argument("--seeds", type=_numbers, default=[0])
+    for command in (prepare, execute, report, record, figures):
+        parents = [] if command is figures else [choice]
+        sub = commands.add_parser(command.__name__, parents=parents, help=command.__doc__)
+        sub.set_defaults(command=command)
+        if command is execute:
+            sub.add_argument("notebook", type=Path)
+            sub.add_argument("output", type=Path)
+            sub.add_argument("-p", nargs=2, action="append", default=[], dest="parameters")
+    options = parser.parse_args(arguments)
+    try:
+        options.command(options)
+    except UserError as error:
+        print(f"poolae: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"poolae: {cannot_write(error.filename or '.', error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("poolae: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def prepare(options) -> None:
+    """Check the parameters, decode the data, and note both in inputs.json if they changed."""
+    if not options.depths or not options.seeds:
+        make_settings(profile=options.profile)  # an unknown profile has no seeds of its own
+        raise UserError('DEPTHS and SEEDS each need at least one number, as in DEPTHS="0 1".')
+    made = [
+        make_settings(depth, seed, options.recipe, options.data, options.profile)
+        for depth in options.depths
+        for seed in options.seeds
+    ]
+    from poolae import data
+
+    images = data.open_images(options.data, made[0].size, made[0].images)
+    noted = {
+        "data": options.data,
+        "key": images.key,
+        "images": len(images),
+        "excluded": len(images.excluded),
+        "profile": {options.profile: PROFILES[options.profile]},
+        "runs": [settings.name for settings in made],
+    }
+    text = json.dumps(noted, indent=1, ensure_ascii=True)
+    path = options.results / "inputs.json"
+    if path.exists() and path.read_text() == text:
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    left_out = f", {len(images.excluded)} left out" if images.excluded else ""
+    print(f"{options.data}: {len(images)} images{left_out}; {len(made)} runs", flush=True)
+
+
+def execute(options) -> None:
+    """Execute a notebook with papermill; write the output only if every cell ran."""
+    from poolae.notebooks import execute_notebook
+
+    given = {
+        "data": options.data,
+        "profile": options.profile,
+        "recipe": options.recipe,
+        "results": str(options.results),
+        "depths": options.depths,
+        "seeds": options.seeds,
+    }
+    for name, value in options.parameters:
+        try:
+            given[name] = json.loads(value)
+        except json.JSONDecodeError:
+            given[name] = value
+    execute_notebook(options.notebook, options.output, given, required=dict(options.parameters))
+
+
+def report(options) -> None:
+    """Render the executed notebooks of one results folder as report.html."""
+    from poolae.notebooks import render_report
+
+    render_report(options.results, options.depths, options.seeds, options.recipe)
+
+
+def record(options) -> None:
+    """Commit the numbers of finished runs: figures/results.csv, and the daisies' description."""
+    from poolae import data, record
+
+    settings = make_settings(0, 0, options.recipe, options.data, options.profile)
+    images = data.open_images(settings.data, settings.size, settings.images)
+    name = "daisies" if images.is_daisies else Path(options.data).name
+    print(
+        record.write_results(options.results, options.depths, options.seeds, options.recipe, name)
+    )
+    if images.is_daisies:
+        print(record.describe_daisies(options.data))
+
+
+def figures(options) -> None:
+    """Redraw figures/ from the numbers committed there."""
+    from poolae.record import draw_figures
+
+    for path in draw_figures():
+        print(path)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give whole numbers separated by spaces, as in '0 1 2'"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Executing notebooks with papermill, and gathering them into the report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from poolae.errors import UserError
+from poolae.files import cannot_write
+
+
+def execute_notebook(
+    source: Path, target: Path, given: Mapping, required: Mapping | None = None
+) -> None:
+    """Execute `source` with papermill and put the result at `target` only if every cell ran.
+
+    A notebook that fails is kept beside `target` as `<name>.failed.ipynb`.
+
+    Parameters
+    ----------
+    source, target
+        Notebook to execute, and where the executed one belongs.
+    given
+        Parameters; those that the notebook does not declare are left out.
+    required
+        Names that it must declare.
+
+    Raises
+    ------
+    UserError
+        If a required parameter is not declared, a cell fails or does not run, or the kernel dies.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    if not source.exists():
+        raise UserError(f"{source} does not exist: choose a notebook of notebooks/.")
+    declared = papermill.inspect_notebook(str(source))
+    if unknown := sorted(set(required or {}) - set(declared)):
+        raise UserError(
+            f"{source} has no parameter {unknown[0]!r}: choose among {', '.join(sorted(declared))}."
+        )
+    failed = target.with_name(f"{target.stem}.failed.ipynb")
+    partial = target.with_name(f".{os.getpid()}-{target.name}")
+    sockets = tempfile.TemporaryDirectory(prefix="poolae-")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        papermill.execute_notebook(
+            source,
+            partial,
+            {k: v for k, v in given.items() if k in declared},
+            kernel_name="python3",
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            extra_arguments=["--IPKernelApp.log_level=50"],  # it calls a normal end an error
+            # Kernels that start at the same time can race for a TCP port; a socket has a name.
+            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets.name}/kernel"}),
+        )
+        _check_complete(partial, source, failed)
+    except PapermillExecutionError as error:
+        _keep(partial, failed)
+        if error.ename == "UserError":
+            raise UserError(error.evalue) from None
+        raise UserError(
+            f"{source}, cell {error.cell_index + 1}: {error.ename}: {error.evalue} "
+            f"The notebook as far as it ran is {failed}."
+        ) from None
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    except UserError:
+        raise
+    except Exception as error:  # nbclient has a type for each way in which a kernel dies
+        _keep(partial, failed)
+        raise UserError(
+            f"{source}: {type(error).__name__}: {error} The notebook as far as it ran is {failed}."
+        ) from error
+    else:
+        os.replace(partial, target)
+        failed.unlink(missing_ok=True)
+    finally:
+        sockets.cleanup()
+        partial.unlink(missing_ok=True)
+
+
+def _check_complete(executed: Path, source: Path, failed: Path) -> None:
+    import nbformat
+
+    notebook = nbformat.read(executed, 4)
+    code = [(i, c) for i, c in enumerate(notebook.cells, 1) if c.cell_type == "code" and c.source]
+    skipped = [i for i, cell in code if cell.execution_count is None]
+    if skipped or notebook.metadata.papermill.get("exception"):
+        _keep(executed, failed)
+        at = f"cell {skipped[0]} did not run" if skipped else "a cell left the kernel"
+        raise UserError(f"{source}: {at}. The notebook as far as it ran is {failed}.")
+
+
+def _keep(partial: Path, failed: Path) -> None:
+    if partial.exists():
+        os.replace(partial, failed)
+
+
+def render_report(results: Path, depths: Sequence[int], seeds: Sequence[int], recipe: str) -> None:
+    """Render the executed notebooks under `results` as `results/report.html`."""
+    from poolae import report, runs
+
+    found = runs.find(results, depths, seeds, recipe=recipe)
+    first = [run for run in found if run.settings.seed == seeds[0]]
+    chapters = [report.Section(results / "01_data.ipynb", "data")]
+    for run in first:
+        parent = None if run is first[0] else first[0].name
+        chapters.append(report.Section(run.folder / "02_train.ipynb", run.name, parent=parent))
+    chapters.append(report.Section(results / "03_evaluate.ipynb", "evaluate"))
+    chapters.append(report.Section(results / "04_samples.ipynb", "samples"))
+    report.render(
+        chapters,
+        results / "report.html",
+        title="What does pooling do to an autoencoder that colourises daisies?",
+        subtitle="A study of 2020, rebuilt, corrected and answered on a laptop's CPU",
+        authors=["The poolae authors"],
+        provenance=_provenance(results, found),
+    )
+
+
+def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]:
+    """Say how the results came about: versions, machine, and a row for every run."""
+    rows = [
+        {
+            "run": run.name,
+            "parameters": run.about["parameters"],
+            "steps": run.settings.steps,
+            "training, s": run.about["training_seconds"],
+            "device": run.about["device"],
+            "threads": run.about["threads"],
+            "commit": run.about["commit"],
+            "finished": run.about["finished"].replace("+00:00", " UTC").replace("T", " "),
+        }
+        for run in found
+    ]
+    frame = pd.DataFrame(rows).set_index("run")
+    frame["training, s"] = frame["training, s"].round(1)
+    one = found[0]
+    s, versions = one.settings, one.about["versions"]
+    size = (
+        f"{s.size} × {s.size} pixels, base width {s.base_width}, {s.steps:,} steps of "
+        f"{s.batch_size} images, {one.about['training_images']} training and "
+        f"{one.about['test_images']} test images, recipe “{s.recipe}”"
+    )
+    return {
+        "Scale": size,
+        "Hardware": f"{one.about['processor']}, {os.cpu_count()} cores, {platform.system()}",
+        "Software": "Python "
+        + platform.python_version()
+        + "".join(f", {name} {number}" for name, number in versions.items()),
+        "Determinism": "The same settings, data and code give the same weights on the same "
+        "processor with the same number of threads; another number of threads or another "
+        "processor changes the order of sums, and with it the last digits.",
+        "Runs": frame,
+    }
