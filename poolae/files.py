@@ -13,6 +13,7 @@ from pathlib import Path
 
 from poolae.errors import UserError
 
+REFERENCE = Path(__file__).parent / "reference"  # facts that the code compares with
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

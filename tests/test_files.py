@@ -1,0 +1,50 @@
+"""Files appear whole or not at all, and code digests see code only."""
+
+import errno
+
+import pytest
+
+from poolae import files
+from poolae.errors import UserError
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a" / "file"
+    with files.replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(RuntimeError), files.replacing(path) as temporary:
+        temporary.write_text("half of the ne")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path):
+    with pytest.raises(UserError) as caught, files.replacing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "file: No space left on device (" in str(caught.value) and "MiB free" in str(
+        caught.value
+    )
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path):
+    (tmp_path / "build").write_text("")
+    with (
+        pytest.raises(UserError, match="Cannot write .*build"),
+        files.replacing(tmp_path / "build" / "x"),
+    ):
+        pass
+
+
+def test_comments_and_docstrings_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "files.py"))
+    module = tmp_path / "m.py"
+    digests = []
+    for text in (
+        "def f():\n    return 1\n",
+        '"""Why."""\n# because\ndef f():\n    """One."""\n    return 1  # one\n',
+        "def f():\n    return 2\n",
+    ):
+        module.write_text(text)
+        digests.append(files.code_digest("m"))
+    assert digests[0] == digests[1] != digests[2]
