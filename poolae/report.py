@@ -1,0 +1,612 @@
+"""The published paper: executed notebooks made into one HTML file that loads nothing.
+
+The notebooks are merged with nbformat and exported once by nbconvert with the template beside
+this module. A pass over the page then numbers sections, figures, tables and equations, and turns
+cross references, citations and mathematics into what a reader expects. Whatever cannot be
+published (a notebook that failed, a reference to nothing, an image without alternative text,
+anything that would be loaded from elsewhere) is refused, with its notebook and cell.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from bs4 import BeautifulSoup, NavigableString, Tag
+from latex2mathml.converter import convert as latex_to_mathml
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from poolae.display import table_html
+from poolae.errors import UserError
+from poolae.files import REFERENCE, replacing
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+HERE = Path(__file__).parent
+TEMPLATE = HERE / "template"
+REFERENCES = REFERENCE / "citations.toml"
+
+DROPPED = {"parameters", "injected-parameters", "hide"}
+HOISTED = ("abstract", "key-figure")
+# Richest first. A widget or a script says nothing in a page that runs neither.
+SHOWN_TYPES = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg")
+LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
+INTERACTIVE = {"application/vnd.jupyter.widget-view+json", "application/javascript"}
+
+CROSS_REFERENCE = re.compile(r"\[\]\(#([\w-]+)\)")
+CITATION = re.compile(r"\[(@[\w-]+(?:\s*;\s*@[\w-]+)*)\]")
+# Pandoc's rule: no space inside the dollars and no digit after, so that prices stay prices.
+INLINE_MATHS = re.compile(r"(?<![\\$])\$(?![\s$])([^$\n]+?)(?<![\s\\])\$(?![\d$])")
+LITERAL = ("pre", "code", "script", "style", "math", "svg")
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One executed notebook and its place in the report."""
+
+    path: Path
+    prefix: str  # begins the ids of its cells; unique in the report
+    title: str | None = None  # heading to put above a notebook that does not begin with its own
+    parent: str | None = None  # prefix of the chapter it continues, without that one's `once` cells
+
+
+def render(
+    sections: Sequence[Section],
+    target: Path,
+    *,
+    title: str,
+    authors: Sequence[str],
+    provenance: Mapping[str, str | DataFrame],
+    subtitle: str | None = None,
+) -> Path:
+    """Render executed notebooks as one self-contained HTML file.
+
+    Cells tagged ``parameters``, ``injected-parameters`` or ``hide`` are left out, and those
+    tagged ``once`` where a section continues another. ``hide-input`` leaves out the code alone.
+    What the cells tagged ``abstract`` and ``key-figure`` show moves to the head of the page.
+    Equal notebooks give an equal file.
+
+    Parameters
+    ----------
+    sections
+        The notebooks, in reading order.
+    target
+        The file to write. It appears whole or not at all.
+    title, subtitle, authors
+        The head of the page.
+    provenance
+        The appendix "How this was made": a text or a table for each name.
+
+    Returns
+    -------
+    Path
+        `target`.
+
+    Raises
+    ------
+    UserError
+        If a notebook is missing or did not run to its end, a name is used twice, a reference or
+        citation leads nowhere, mathematics cannot be read, an image has no alternative text, or
+        the page would load something.
+    """
+    notebooks = [read(section.path) for section in sections]
+    script = (TEMPLATE / "page.js").read_text(encoding="utf-8")
+    paper = {
+        "title": title,
+        "subtitle": subtitle,
+        "authors": [authors] if isinstance(authors, str) else list(authors),
+        "date": max(filter(None, map(_computed, notebooks)), default=None),
+        "style": (TEMPLATE / "style.css").read_text(encoding="utf-8"),
+        "script": script,
+        "policy": _policy(script),
+        "provenance": _provenance(provenance),
+        "appendix": "sec-how-this-was-made",
+    }
+    page = finish(export(merge(sections, notebooks), paper), load_references())
+    with replacing(target) as draft:
+        draft.write_text(page, encoding="utf-8")
+    return Path(target)
+
+
+# Notebooks -------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook, and refuse it unless every cell ran without an error."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: execute the notebooks first.") from None
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise UserError(f"{path} is not a notebook ({error}): execute it again.") from None
+    for position, cell in enumerate(notebook.cells, start=1):
+        if fault := _fault(cell):
+            raise UserError(f"{path}, cell {position} {fault}: mend it and execute it again.")
+    if notebook.metadata.get("papermill", {}).get("exception"):
+        raise UserError(f"{path} stopped before its end: mend it and execute it again.")
+    return notebook
+
+
+def _fault(cell: NotebookNode) -> str | None:
+    tags = cell.metadata.get("tags", [])
+    if any(tag.startswith("papermill-error") for tag in tags):
+        return "is papermill's report of an error"
+    if cell.cell_type != "code":
+        return None
+    if any(output.output_type == "error" for output in cell.outputs):
+        return "ended in an error"
+    if cell.metadata.get("papermill", {}).get("exception"):
+        return "stopped the notebook"
+    if cell.source.strip() and cell.execution_count is None:
+        return "has not run"
+    return None
+
+
+def _computed(notebook: NotebookNode) -> date | None:
+    end = notebook.metadata.get("papermill", {}).get("end_time")
+    return datetime.fromisoformat(end).date() if end else None
+
+
+def merge(sections: Sequence[Section], notebooks: Sequence[NotebookNode]) -> NotebookNode:
+    """Concatenate the sections' published cells, with ids that repeat in every rendering."""
+    prefixes = [section.prefix for section in sections]
+    if repeated := _first_repeated(prefixes):
+        raise UserError(f"Two sections have the prefix {repeated!r}: give each its own.")
+    parents = {section.parent for section in sections if section.parent}
+    if strangers := parents - set(prefixes):
+        raise UserError(f"No section has the prefix {min(strangers)!r}, named as a parent.")
+    cells: list[NotebookNode] = []
+    for section, notebook in zip(sections, notebooks, strict=True):
+        cells += _published(section, notebook, repeats=section.prefix in parents)
+    for role in HOISTED:
+        sources = [
+            cell.metadata.poolae.source for cell in cells if cell.metadata.poolae.role == role
+        ]
+        if len(sources) > 1:
+            raise UserError(f"{sources[0]} and {sources[1]} are both tagged {role!r}: keep one.")
+    return nbformat.v4.new_notebook(cells=cells, metadata={"language_info": LANGUAGE})
+
+
+def _published(
+    section: Section, notebook: NotebookNode, *, repeats: bool
+) -> Iterator[NotebookNode]:
+    """Yield the cells to publish; `rank` is the level that a cell's topmost headings get.
+
+    Where a chapter repeats a notebook, what is told once stands at the chapter's level, and all
+    else one below, in the first run as in those that follow.
+    """
+    title_rank = 3 if section.parent else 2
+    once_rank = title_rank + (section.title is not None)
+    rank = max(3, once_rank) if repeats else once_rank
+    about = {"section": section.prefix, "role": "", "input_shown": True}
+    shared = repeats or section.parent
+    file = f"{section.path.name} for {section.prefix}" if shared else section.path.name
+    if section.title is not None:
+        heading = nbformat.v4.new_markdown_cell(f"# {section.title}", id=f"{section.prefix}-title")
+        heading.metadata.poolae = {**about, "source": file, "rank": title_rank}
+        yield heading
+    for position, cell in enumerate(notebook.cells, start=1):
+        tags = set(cell.metadata.get("tags", []))
+        if tags & DROPPED or (section.parent and "once" in tags) or cell.cell_type == "raw":
+            continue
+        cell.id = f"{section.prefix}-{position}"
+        cell.metadata.poolae = {
+            **about,
+            "source": f"{file}, cell {position}",
+            "rank": once_rank if "once" in tags else rank,
+            "role": next((role for role in HOISTED if role in tags), ""),
+            "input_shown": "hide-input" not in tags,
+        }
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output for output in cell.outputs if not INTERACTIVE & set(output.get("data", {}))
+            ]
+        yield cell
+
+
+# Export ----------------------------------------------------------------------------------------
+
+
+def export(notebook: NotebookNode, paper: Mapping[str, Any]) -> str:
+    """Export the merged notebook through the project's template."""
+    priority = {"display_data_priority": [*SHOWN_TYPES, "text/plain"]}
+    exporter = HTMLExporter(
+        config=Config({"NbConvertBase": priority}),
+        template_name=TEMPLATE.name,
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        filters={"prose": prose},
+    )
+    exporter.environment.globals["paper"] = paper
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def prose(markdown: str, cell: NotebookNode) -> str:
+    """Convert a cell's Markdown to HTML, with its mathematics as MathML."""
+    renderer = _Renderer(cell.metadata.poolae.source, attachments=cell.get("attachments", {}))
+    return MarkdownWithMath(renderer=renderer).render(markdown)
+
+
+class _Renderer(IPythonRenderer):
+    def __init__(self, where: str, **options: Any):
+        super().__init__(escape=False, exclude_anchor_links=True, **options)
+        self.where = where
+
+    def inline_math(self, body: str) -> str:
+        return mathml(body, self.where)
+
+    def block_math(self, body: str) -> str:
+        labels: list[str] = []
+        body = re.sub(r"\\label\{([\w-]+)\}", lambda match: labels.append(match[1]) or "", body)
+        identifier = f' id="{labels[0]}"' if labels else ""
+        return f'<span class="equation"{identifier}>{mathml(body, self.where, "block")}</span>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        # Starred, since the page numbers its equations itself.
+        starred = name.rstrip("*") + "*"
+        return self.block_math(rf"\begin{{{starred}}}{body}\end{{{starred}}}")
+
+
+def mathml(latex: str, where: str, display: str = "inline") -> str:
+    """Convert LaTeX to MathML; what the converter would pass over in silence is an error."""
+    latex = latex.strip()
+    try:
+        markup = latex_to_mathml(latex, display=display)
+    except Exception as error:  # the converter's own, of many unrelated classes
+        raise UserError(f"{where}: cannot read ${latex}$ ({type(error).__name__}).") from None
+    if unknown := re.search(r"\\[A-Za-z]+", markup):
+        raise UserError(f"{where}: {unknown[0]} in ${latex}$ is not known; write it otherwise.")
+    bare = re.sub(r"\\[{}]", "", latex)
+    if bare.count("{") != bare.count("}"):
+        raise UserError(f"{where}: the braces of ${latex}$ do not match.")
+    return markup
+
+
+def _policy(script: str) -> str:
+    """Return the content policy that has the browser itself refuse all loading."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
+
+
+def _provenance(provenance: Mapping[str, str | DataFrame]) -> str:
+    texts = {name: value for name, value in provenance.items() if isinstance(value, str)}
+    facts = "".join(f"<dt>{escape(n)}</dt><dd>{escape(text)}</dd>" for n, text in texts.items())
+    tables = "".join(
+        table_html(value, f"made-{_slug(name)}", name)
+        for name, value in provenance.items()
+        if name not in texts
+    )
+    return (f"<dl>{facts}</dl>" if facts else "") + tables
+
+
+# The pass over the page ------------------------------------------------------------------------
+
+
+def finish(html: str, references: Mapping[str, Mapping[str, Any]]) -> str:
+    """Number, link and check an exported page."""
+    soup = BeautifulSoup(html, "html.parser")
+    main = soup.find(id="main")
+    for element in main(["script", "noscript"]):
+        element.decompose()
+    _hoist(soup)
+    _check_names(main)
+    labels = _number_headings(soup)
+    labels |= _number_figures(soup, main)
+    labels |= _number_equations(soup, main)
+    _typeset_captions(soup, main)
+    _cite(soup, main, references)
+    _resolve(soup, main, labels)
+    _make_scrollable(soup, main)
+    _list_contents(soup)
+    _check_images(main)
+    _check_loads_nothing(soup)
+    return f"{soup}\n"
+
+
+def _hoist(soup: BeautifulSoup) -> None:
+    """Move the abstract and the key figure to the head; their code stays where it was."""
+    for role in HOISTED:
+        place = soup.find(id=role)
+        cell = soup.find(class_="cell", attrs={"data-role": role})
+        if cell is None:
+            place.decompose()
+            continue
+        content = cell.find(class_="outputs") if "code" in cell["class"] else cell
+        if content is None:
+            raise UserError(f"{cell['data-source']} is tagged {role!r} and shows nothing.")
+        content["data-source"] = cell["data-source"]
+        place.append(content.extract())
+        if not cell.find(True):
+            cell.extract()
+    front = soup.find(class_="front")
+    if not front.find(True):
+        front.decompose()
+
+
+def _check_names(main: Tag) -> None:
+    """Refuse two figures or tables of one name, and drop other ids that repeat."""
+    seen: dict[str, Tag] = {}
+    for element in main.find_all(id=True):
+        first = seen.setdefault(element["id"], element)
+        if first is element:
+            continue
+        if element.name == "figure" or "equation" in element.get("class", []):
+            raise UserError(
+                f"{element['id']!r} names something in {_where(first)} and again in "
+                f"{_where(element)}: give each its own name."
+            )
+        del element["id"]
+
+
+def _number_headings(soup: BeautifulSoup) -> dict[str, str]:
+    body = soup.find(id="body")
+    groups: dict[tuple[str, str], list[Tag]] = {}
+    for heading in body(HEADINGS):
+        cell = heading.find_parent(class_="cell")
+        groups.setdefault((cell["data-section"], cell["data-rank"]), []).append(heading)
+    for (_, rank), headings in groups.items():
+        shift = int(rank) - min(int(heading.name[1]) for heading in headings)
+        for heading in headings:
+            heading.name = f"h{min(int(heading.name[1]) + shift, 6)}"
+
+    labels: dict[str, str] = {}
+    taken = {element["id"] for element in soup.find_all(id=True)}
+    counters = [0, 0, 0]  # chapter, section, subsection
+    for heading in body(HEADINGS):
+        prefix = heading.find_parent(class_="cell")["data-section"]
+        heading["id"] = _free_id(_slug(heading.get_text()), prefix, taken)
+        taken.add(heading["id"])
+        depth = int(heading.name[1]) - 2
+        if depth < len(counters):
+            counters = [*counters[:depth], counters[depth] + 1, *[0] * (len(counters) - depth - 1)]
+            number = ".".join(map(str, counters[: depth + 1]))
+            labels[heading["id"]] = f"Section {number}"
+            _prepend_number(soup, heading, number)
+    if provenance := soup.find(id="provenance"):
+        labels[provenance.h2["id"]] = "Appendix A"
+        _prepend_number(soup, provenance.h2, "A")
+    return labels
+
+
+def _prepend_number(soup: BeautifulSoup, heading: Tag, number: str) -> None:
+    link = soup.new_tag("a", href=f"#{heading['id']}", attrs={"class": "number"}, string=number)
+    heading.insert(0, link)
+    link.insert_after(" ")
+
+
+def _number_figures(soup: BeautifulSoup, main: Tag) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for kind, word in (("fig-", "Figure"), ("tbl-", "Table")):
+        figures = [figure for figure in main("figure", id=True) if figure["id"].startswith(kind)]
+        for number, figure in enumerate(figures, start=1):
+            label = labels[figure["id"]] = f"{word} {number}"
+            link = soup.new_tag(
+                "a", href=f"#{figure['id']}", attrs={"class": "label"}, string=f"{label}."
+            )
+            figure.figcaption.insert(0, link)
+            link.insert_after(" ")
+            _name_code(soup, figure, label)
+    return labels
+
+
+def _name_code(soup: BeautifulSoup, figure: Tag, label: str) -> None:
+    """Say on the folded code what it drew, and lead there from a figure moved to the head."""
+    cell = figure.find_parent(class_="cell")
+    moved = cell is None
+    if moved:
+        cell = soup.find(class_="cell", attrs={"data-role": "key-figure"})
+    if cell is None or (code := cell.find("details", class_="code")) is None:
+        return
+    code.summary.contents[0].replace_with(f"Code of {label} ")
+    if moved:
+        link = {"href": f"#{cell['id']}", "class": "its-code"}
+        figure.figcaption.extend([" ", soup.new_tag("a", attrs=link, string="Its code")])
+
+
+def _number_equations(soup: BeautifulSoup, main: Tag) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for number, equation in enumerate(main(class_="equation"), start=1):
+        equation.append(soup.new_tag("span", attrs={"class": "number"}, string=f"({number})"))
+        if "id" in equation.attrs:
+            labels[equation["id"]] = f"Equation {number}"
+    return labels
+
+
+def _typeset_captions(soup: BeautifulSoup, main: Tag) -> None:
+    """Turn the mathematics of captions and column heads, which are plain text, into MathML."""
+
+    def build(match: re.Match[str], node: NavigableString) -> list[Any]:
+        return [BeautifulSoup(mathml(match[1], _where(node)), "html.parser").math]
+
+    for element in main.select('figcaption, figure.table th[scope="col"]'):
+        _rewrite(element, INLINE_MATHS, build)
+
+
+def _cite(soup: BeautifulSoup, main: Tag, references: Mapping[str, Mapping[str, Any]]) -> None:
+    cited: dict[str, int] = {}
+
+    def build(match: re.Match[str], node: NavigableString) -> list[Any]:
+        links: list[Any] = []
+        for key in re.findall(r"@([\w-]+)", match[1]):
+            if key not in references:
+                raise UserError(
+                    f"{_where(node)} cites @{key}, which is not in {REFERENCES.name}: add it there."
+                )
+            number = cited.setdefault(key, len(cited) + 1)
+            work = references[key]
+            attributes = {
+                "class": "citation",
+                "title": f"{work['authors']}: {work['title']}",
+                "role": "doc-biblioref",
+            }
+            links += [
+                ", ",
+                soup.new_tag("a", href=f"#ref-{key}", attrs=attributes, string=str(number)),
+            ]
+        return ["[", *links[1:], "]"]
+
+    _rewrite(main, CITATION, build)
+    for node in _text_nodes(main, re.compile(r"\[@")):
+        raise UserError(f"{_where(node)} has a citation that is not [@key] or [@a; @b]: {node}")
+    section = main.find(id="references")
+    if not cited:
+        section.decompose()
+        return
+    entries = "".join(f'<li id="ref-{key}">{_entry(references[key])}</li>' for key in cited)
+    section.append(BeautifulSoup(f"<ol>{entries}</ol>", "html.parser"))
+
+
+def _entry(work: Mapping[str, Any]) -> str:
+    title = f"<cite>{escape(work['title'])}</cite>"
+    if url := work.get("url"):
+        title = f'<a href="{escape(url)}">{title}</a>'
+    published = ", ".join(escape(str(work[field])) for field in ("venue", "year") if field in work)
+    return f"{escape(work['authors'].rstrip('.'))}. {title}. {published}."
+
+
+def _resolve(soup: BeautifulSoup, main: Tag, labels: Mapping[str, str]) -> None:
+    """Give every empty link inside the page its number, and refuse links to nothing."""
+
+    def build(match: re.Match[str], node: NavigableString) -> list[Any]:
+        return [soup.new_tag("a", href=f"#{match[1]}")]
+
+    _rewrite(main, CROSS_REFERENCE, build)
+    known = {element["id"] for element in soup.find_all(id=True)}
+    for link in main.select('a[href^="#"]'):
+        target = link["href"][1:]
+        empty = not link.get_text(strip=True)
+        if target not in (labels if empty else known):
+            fault = "has no number" if target in known else "is nowhere in the report"
+            raise UserError(f"{_where(link)} refers to #{target}, which {fault}.")
+        if empty:
+            link.string = labels[target].replace(" ", "\N{NO-BREAK SPACE}")
+            link["class"] = "reference"
+
+
+def _make_scrollable(soup: BeautifulSoup, main: Tag) -> None:
+    """Put tables in boxes that scroll sideways, also from the keyboard, on a narrow screen."""
+    for number, table in enumerate(main("table"), start=1):
+        caption = table.parent.figcaption if table.parent.name == "figure" else None
+        name = caption.a.get_text().rstrip(".") if caption and caption.a else f"Unnamed {number}"
+        box = {"class": "scroll", "role": "region", "tabindex": "0", "aria-label": f"{name}, table"}
+        table.wrap(soup.new_tag("div", attrs=box))
+    for text in main("pre"):
+        text["tabindex"] = "0"
+
+
+def _list_contents(soup: BeautifulSoup) -> None:
+    top = soup.new_tag("ol")
+    inner: Tag | None = None
+    for heading in soup.select("#body h2, #body h3, #references h2, #provenance h2"):
+        item = soup.new_tag("li")
+        link = soup.new_tag("a", href=f"#{heading['id']}")
+        for child in BeautifulSoup(heading.decode_contents(), "html.parser").contents[:]:
+            link.append(child)
+        for anchor in link("a"):
+            anchor.name, anchor.attrs = "span", {"class": anchor.get("class", [])}
+        item.append(link)
+        if heading.name == "h2" or not top.contents:
+            top.append(item)
+            inner = None
+            continue
+        if inner is None:
+            inner = soup.new_tag("ol")
+            top.contents[-1].append(inner)
+        inner.append(item)
+    soup.select_one("nav.contents details").append(top)
+
+
+def _check_images(main: Tag) -> None:
+    for image in main.select(".outputs > img"):
+        if not image["alt"]:
+            raise UserError(
+                f"{_where(image)} shows an image without alternative text: "
+                "draw it with poolae.display.show."
+            )
+
+
+def _check_loads_nothing(soup: BeautifulSoup) -> None:
+    """Refuse whatever a browser would load; the content policy would leave it blank."""
+    for element in soup.find_all(True):
+        for name in ("src", "srcset", "poster", "data", "background", "href", "xlink:href"):
+            value = element.get(name, "data:")
+            inside = value.startswith("#") and name.endswith("href")
+            if element.name in ("a", "area") or inside or value.startswith("data:"):
+                continue
+            raise UserError(
+                f"{_where(element)} would load {value}: the report must hold it itself."
+            )
+        style = f"{element.get('style', '')}{element.string if element.name == 'style' else ''}"
+        if re.search(r"@import|url\(\s*['\"]?(?!['\"]?(?:data:|#))", style):
+            raise UserError(f"{_where(element)} has a style that loads a file: take it out.")
+
+
+# Small helpers ---------------------------------------------------------------------------------
+
+
+def _text_nodes(root: Tag, pattern: re.Pattern[str]) -> list[NavigableString]:
+    """Return the texts under `root` in which `pattern` occurs, but for code and mathematics."""
+    return [
+        node
+        for node in root.find_all(string=pattern)
+        if type(node) is NavigableString and not node.find_parent(LITERAL)
+    ]
+
+
+def _rewrite(
+    root: Tag,
+    pattern: re.Pattern[str],
+    build: Callable[[re.Match[str], NavigableString], list[Any]],
+) -> None:
+    """Replace what matches in the texts under `root` by the nodes that `build` returns."""
+    for node in _text_nodes(root, pattern):
+        pieces: list[Any] = []
+        end = 0
+        for match in pattern.finditer(node):
+            pieces += [node[end : match.start()], *build(match, node)]
+            end = match.end()
+        node.replace_with(*filter(None, [*pieces, node[end:]]))
+
+
+def _where(node: Tag | NavigableString) -> str:
+    """Name the notebook and cell that a part of the page came from."""
+    owner = node.find_parent(attrs={"data-source": True})
+    return owner["data-source"] if owner else "The page"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "untitled"
+
+
+def _free_id(slug: str, prefix: str, taken: set[str]) -> str:
+    candidates = [f"sec-{slug}", f"sec-{prefix}-{slug}"]
+    candidates += [f"sec-{prefix}-{slug}-{n}" for n in range(2, len(taken) + 3)]
+    return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def _first_repeated(values: Sequence[str]) -> str | None:
+    return next((value for value in values if values.count(value) > 1), None)
+
+
+def load_references(path: Path = REFERENCES) -> dict[str, dict[str, Any]]:
+    """Read the works that may be cited, by key."""
+    works = tomllib.loads(path.read_text(encoding="utf-8"))["work"]
+    if repeated := _first_repeated([work["key"] for work in works]):
+        raise UserError(f"{path.name} has the key {repeated!r} twice: keep one.")
+    return {work["key"]: work for work in works}
