@@ -66,7 +66,7 @@ lint: $(READY) ## check style and format
 clean: ## delete all results (build/), but not the environment
 	rm -rf build
 
-$(RESULTS)/report.html: $(EXECUTED) $(RUNS) poolae/report.py poolae/__main__.py poolae/references.toml $(wildcard poolae/template/*)
+$(RESULTS)/report.html: $(EXECUTED) $(RUNS) poolae/report.py poolae/__main__.py $(wildcard poolae/reference/* poolae/template/*)
 	@echo 'render  $@'; $(PY) -m poolae report $(CHOICE)
 
 $(RESULTS)/01_data.ipynb: notebooks/01_data.ipynb $(RESULTS)/inputs.json $(DRAWING)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from poolae import data, metrics
 from poolae.baselines import BASELINES
+from poolae.files import REFERENCE
 from poolae.runs import Run, score
 
-REFERENCE = Path(__file__).parent / "reference"
 ACCURACIES = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
 
 

@@ -13,12 +13,12 @@ import pandas as pd
 
 from poolae import data, evaluate, metrics, plots, runs
 from poolae.errors import UserError
-from poolae.files import replacing
+from poolae.files import REFERENCE, replacing
 from poolae.settings import DEPTHS
 
 FIGURES = Path(__file__).parents[1] / "figures"
 RESULTS = FIGURES / "results.csv"
-DESCRIBED = evaluate.REFERENCE / "daisies_described.json"
+DESCRIBED = REFERENCE / "daisies_described.json"
 
 
 def write_results(results: Path, depths, seeds, recipe: str, name: str) -> Path:

@@ -182,17 +182,25 @@ def load_checkpoint(path: Path, network, optimisers, arrays, about: dict) -> int
     )
     for i, optimiser in enumerate(optimisers):
         state: dict[int, dict] = {}
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
         for key, value in tensors.items():
             if key.startswith(f"optimiser.{i}."):
                 k, name = key.split(".")[2:]
-                state.setdefault(int(k), {})[name] = value
+                state.setdefault(int(k), {})[name] = laid_out_as(parameters[int(k)], value)
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
     for key, parameter in network.named_parameters():
         if f"gradient.{key}" in tensors:
-            parameter.grad = tensors[f"gradient.{key}"].to(parameter)
+            parameter.grad = laid_out_as(parameter, tensors[f"gradient.{key}"])
     for key, array in arrays.items():
         array[...] = tensors[f"history.{key}"].numpy()
     return int(metadata["step"])
+
+
+def laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return `value` in the memory order of `parameter`, on which fused optimisers rely."""
+    if value.shape != parameter.shape:
+        return value  # a step counter
+    return torch.empty_like(parameter).copy_(value).detach()
 
 
 def fit(

@@ -1,0 +1,116 @@
+"""The Makefile as its user runs it: the whole paper at the smallest scale, and refusals."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HIDDEN = ("MAKE", "MFLAGS", "CONDA", "POOLAE", "JOBS")  # of a `make test` around this
+COPIED = ("Makefile", "environment.yml", "requirements.lock", "pyproject.toml")
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the project that uses this environment, and its own `build`."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in COPIED:
+        shutil.copy(ROOT / name, folder)
+    for name in ("notebooks", "poolae"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = folder / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").write_text(
+        f'#!/bin/sh\nPYTHONPATH="{folder}" exec "{sys.executable}" "$@"\n'
+    )
+    (environment / "bin" / "python").chmod(0o755)
+    (environment / ".poolae-ready").touch()
+    return folder
+
+
+def make(checkout, *arguments):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(HIDDEN)}
+    environment["PYTHONPATH"] = str(checkout)  # the kernels' too
+    return subprocess.run(
+        ["make", *arguments], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+
+
+def test_help_names_every_target():
+    done = make(ROOT)
+    assert done.returncode == 0
+    for target in ("report", "test", "lab", "figures", "lint", "clean"):
+        assert f"\n{target} " in f"\n{done.stdout}"
+
+
+@pytest.mark.slow
+def test_report_is_built_once_and_rebuilt_as_little_as_possible(checkout):
+    first = make(checkout, "report", "PROFILE=smoke", "DEPTHS=0 1")
+    report = checkout / "build" / "synthetic-smoke" / "report.html"
+    assert first.returncode == 0, first.stderr + first.stdout
+    assert first.stdout.splitlines()[-1] == str(report)
+    page = report.read_text()
+    assert "Figure 1." in page and "References" in page
+
+    second = make(checkout, "report", "PROFILE=smoke", "DEPTHS=0 1")
+    assert second.stdout.splitlines() == [str(report)]
+
+    weights = [p.stat().st_mtime_ns for p in checkout.rglob("weights.safetensors")]
+    assert len(weights) == 2
+    with (checkout / "poolae" / "plots.py").open("a") as file:
+        file.write("\n# another colour\n")
+    third = make(checkout, "report", "PROFILE=smoke", "DEPTHS=0 1")
+    assert third.returncode == 0, third.stderr
+    assert third.stdout.count("execute") == 5 and "render" in third.stdout
+    assert weights == [p.stat().st_mtime_ns for p in checkout.rglob("weights.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["DEPTHS=4"], "pool_depth is 4: choose 0, 1, 2 or 3."),
+        (["DEPTHS=one"], "'one': give whole numbers"),
+        (["DEPTHS="], "DEPTHS and SEEDS each need at least one number"),
+        (["PROFILE=fast"], "profile is 'fast': choose smoke, quick, standard or published."),
+        (["RECIPE=best"], "recipe is 'best'"),
+        (["DATA=nowhere"], "nowhere"),
+        (["DATA=empty"], "empty"),
+        (["DATA=one-image"], "one-image"),
+        (["DATA=a-text-named-jpg"], "a-text-named-jpg"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(checkout, arguments, sentence):
+    for name in ("empty", "one-image", "a-text-named-jpg"):
+        (checkout / name).mkdir(exist_ok=True)
+    (checkout / "a-text-named-jpg" / "text.jpg").write_text("This is no photograph.")
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), "green").save(checkout / "one-image" / "green.png")
+    done = make(checkout, "report", "PROFILE=smoke", *arguments)
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
+    assert len([line for line in said if sentence in line]) == 1, done.stderr
+    assert not any("Traceback" in line for line in said)
+
+
+def test_an_unwritable_build_is_refused_in_one_sentence(checkout):
+    # A file where the folder should be stops root too, whom permissions do not.
+    aside = checkout / "aside"
+    build = checkout / "build"
+    if build.exists():
+        build.rename(aside)
+    build.write_text("")
+    try:
+        done = make(checkout, "report", "PROFILE=smoke")
+    finally:
+        build.unlink()
+        if aside.exists():
+            aside.rename(build)
+    assert done.returncode != 0
+    assert "Cannot write" in done.stderr and "build" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,182 @@
+"""The networks against the published facts and against PyTorch's own modules."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from poolae.errors import UserError
+from poolae.models import Op, build, published_ops
+from poolae.settings import DEPTHS
+
+# Parameters, receptive field, values at the bottleneck: published study, 128 x 128, width 64.
+PUBLISHED = {
+    0: (297_794, 11, 128 * 128 * 128, 5),
+    1: (1_627_202, 31, 256 * 64 * 64, 9),
+    2: (6_940_226, 71, 512 * 32 * 32, 13),
+    3: (28_183_106, 151, 1024 * 16 * 16, 17),
+}
+
+
+def plain(pool_depth: int, width: int, pooling: str = "max5") -> nn.Sequential:
+    """Write the published network down by hand, transposed convolutions and all."""
+
+    def block(convolution, i, o):
+        return [convolution(i, o, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(o)]
+
+    layers, level = [], 2 * width
+    layers += block(nn.Conv2d, 1, width) + block(nn.Conv2d, width, level)
+    for _ in range(pool_depth):
+        pool = nn.MaxPool2d(5, 2, 2) if pooling == "max5" else nn.MaxPool2d(2, 2)
+        layers += [pool, *block(nn.Conv2d, level, level), *block(nn.Conv2d, level, 2 * level)]
+        level *= 2
+    for _ in range(pool_depth):
+        layers += block(nn.ConvTranspose2d, level, level)
+        layers += [*block(nn.ConvTranspose2d, level, level // 2), nn.Upsample(scale_factor=2)]
+        level //= 2
+    layers += block(nn.ConvTranspose2d, level, level) + block(nn.ConvTranspose2d, level, width)
+    return nn.Sequential(*layers, nn.ConvTranspose2d(width, 2, 3, padding=1))
+
+
+def copy_weights(reference: nn.Sequential, network: nn.Module) -> None:
+    """Give `network` the weights of `reference`, kernels of transposed convolutions turned."""
+    theirs = [m for m in reference.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    ours = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        for one, other in zip(theirs, ours, strict=True):
+            turned = isinstance(one, nn.ConvTranspose2d)
+            weight = one.weight.transpose(0, 1).flip(2, 3) if turned else one.weight
+            other.weight.copy_(weight)
+            other.bias.copy_(one.bias)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_published_numbers(depth):
+    network = build(depth, 64)
+    parameters, receptive_field, values, convolutions = PUBLISHED[depth]
+    assert network.parameter_count == parameters
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert network.receptive_field == receptive_field
+    assert network.bottleneck.values(128) == values
+    assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == convolutions
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("pooling", ["max5", "max2"])
+def test_agrees_with_the_network_written_by_hand(depth, pooling):
+    torch.manual_seed(0)
+    # In double precision, so that rounding does not decide which value of a pool is the greatest.
+    reference, network = plain(depth, 4, pooling).double(), build(depth, 4, pooling).double()
+    copy_weights(reference, network)
+    x = torch.rand(2, 1, 16, 24, dtype=torch.float64)
+    for modules in (reference, network):
+        modules.train()
+    expected, found = reference(x), network(x)
+    torch.testing.assert_close(found, expected)
+
+    for modules, out in ((reference, expected), (network, found)):
+        (out**2).sum().backward()
+        assert all(p.grad.abs().sum() > 0 for p in modules.parameters())
+    first = next(iter(reference.parameters())).grad
+    torch.testing.assert_close(next(iter(network.parameters())).grad, first)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_receptive_field_is_where_the_gradient_reaches(depth):
+    network = build(depth, 2, "max2").eval()
+    seen, size = network.receptive_field, 192
+    # Positive weights and inputs: no path from input to output can vanish or cancel.
+    with torch.no_grad():
+        for p in network.parameters():
+            p.abs_()
+    x = torch.rand(1, 1, size, size, requires_grad=True)
+    # A pooled network sees a little more or less by where a pixel lies in its block: take all.
+    middle = slice(size // 2, size // 2 + network.reduction)
+    network(x)[0, :, middle, size // 2].sum().backward()
+    reached = x.grad[0, 0].abs().sum(1).nonzero().ravel()
+    width = int(reached.max() - reached.min()) + 1
+    if depth == 0:
+        assert width == seen
+    else:  # max pooling lets only the greatest of its inputs through
+        assert seen - 2 * network.reduction <= width <= seen + 2 * network.reduction
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_multiply_accumulates_are_those_that_run(depth):
+    network, counted = build(depth, 4), []
+
+    def count(module, inputs, output):
+        per_value = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+        counted.append(per_value * output[0].numel())
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    network.predict(torch.rand(1, 1, 32, 32))
+    assert network.macs(32) == sum(counted)
+
+
+def test_stages_record_what_flows(depth=2):
+    network, shapes = build(depth, 4).eval(), []
+    x = torch.rand(1, 1, 32, 32)
+    for layer in network.layers:
+        x = layer(x)
+        shapes.append(tuple(x.shape[1:]))
+    recorded = [(s.out_channels, 32 // s.reduction, 32 // s.reduction) for s in network.stages]
+    assert shapes == recorded
+    assert [s.values(32) for s in network.stages] == [int(np.prod(s)) for s in shapes]
+
+
+def test_decoder_starts_like_a_transposed_convolution():
+    ours, theirs = build(0, 64), nn.ConvTranspose2d(128, 64, 3)
+    decoder = ours.layers[3][0]  # 128 -> 64
+    assert decoder.weight.shape == (64, 128, 3, 3)
+    # Uniform within 1/sqrt(fan): the fan that PyTorch takes for a transposed kernel is the output.
+    limit = 1 / np.sqrt(64 * 9)
+    for weight in (decoder.weight, theirs.weight):
+        assert weight.abs().max() <= limit
+        assert weight.abs().max() > 0.99 * limit
+
+
+def test_a_seed_decides_the_initial_weights_and_leaves_the_global_state_alone():
+    before = torch.random.get_rng_state()
+    one, same, other = build(1, 4, seed=3), build(1, 4, seed=3), build(1, 4, seed=4)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(next(one.parameters()), next(other.parameters()))
+
+
+def test_starting_from_grey():
+    network = build(2, 4)
+    network.start_from(0.5)
+    assert torch.all(network.predict(torch.rand(2, 1, 16, 16)) == 0.5)
+
+
+def test_predictions_stay_in_range_and_do_not_depend_on_the_batch():
+    network = build(1, 4)
+    with torch.no_grad():
+        network.layers[-1].bias += torch.tensor([5.0, -5.0])
+    x = torch.rand(5, 1, 16, 16)
+    whole = network.predict(x)
+    assert whole.min() == 0 and whole.max() == 1
+    torch.testing.assert_close(network.predict(x, batch_size=2), whole)
+    np.testing.assert_allclose(network.predict_array(x.numpy()), whole.numpy(), atol=1e-6)
+
+
+def test_bad_sizes_and_poolings_are_named():
+    with pytest.raises(ValueError, match=r"\(20, 16\).*multiples of 8"):
+        build(3, 2)(torch.rand(1, 1, 20, 16))
+    with pytest.raises(UserError, match="pooling is 'max3'"):
+        build(1, 2, "max3")
+
+
+def test_published_ops_spell_out_the_table():
+    def spelled(depth):
+        return " ".join(f"{op.kind}{op.out_channels}" for op in published_ops(depth))
+
+    assert spelled(0) == "conv64 conv128 deconv128 deconv64 output2"
+    assert spelled(1) == (
+        "conv64 conv128 pool128 conv128 conv256 deconv256 deconv128 up128 "
+        "deconv128 deconv64 output2"
+    )
+    assert published_ops(0)[0] == Op("conv", 64)

@@ -1,0 +1,189 @@
+"""Runs on disk: when one is loaded, trained again, or only scored again."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from poolae import UserError, evaluate, make_settings, metrics, prose, runs
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Two depths and two seeds of the smallest possible study, trained once."""
+    folder = tmp_path_factory.mktemp("results")
+    return folder, [train(folder, depth, seed) for depth in (0, 1) for seed in (0, 1)]
+
+
+def tiny(depth, seed):
+    return make_settings(depth, seed, profile="smoke", size=16, steps=3, base_width=2, images=12)
+
+
+def train(folder, depth, seed):
+    return runs.train(tiny(depth, seed), folder)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Count the trainings."""
+    from poolae import train as training
+
+    calls, fit = [], training.fit
+    monkeypatch.setattr(training, "fit", lambda *a, **k: calls.append(1) or fit(*a, **k))
+    return calls
+
+
+def test_a_run_holds_what_it_says(results):
+    _, (run, *_) = results
+    assert run.name == "pool0-seed0" and run.settings == tiny(0, 0)
+    assert list(run.losses) == ["loss", "seconds"] and list(run.losses.index) == [1, 2, 3]
+    assert len(run.scores) == run.about["test_images"] == len(run.predictions)
+    assert run.predictions.dtype == np.float16 and run.predictions.shape[1:] == (2, 16, 16)
+    assert run.accuracy_curve().shape == metrics.BOUNDS.shape
+    assert not (run.folder / "checkpoint.safetensors").exists()
+    for key in ("commit", "device", "threads", "processor", "training_seconds", "versions"):
+        assert run.about[key]
+
+
+def test_the_stored_network_makes_the_stored_predictions(results):
+    _, (run, *_) = results
+    from poolae import data
+
+    s = run.settings
+    test = data.load(s.data, s.size, s.seed, s.images).test
+    predicted = run.network().predict_array(test.lightness)
+    np.testing.assert_allclose(predicted, run.predictions, atol=1e-3)
+    errors = metrics.mean_absolute_error(run.predictions.astype(np.float32), test.chroma)
+    np.testing.assert_allclose(run.scores["mean_absolute_error"], errors, rtol=1e-2)
+    assert tuple(run.scores.index) == test.names
+
+
+def test_nothing_changed_means_nothing_trains(results, trained):
+    folder, (run, *_) = results
+    before = (run.folder / "run.json").stat().st_mtime_ns
+    assert train(folder, 0, 0).about == run.about
+    assert not trained and (run.folder / "run.json").stat().st_mtime_ns == before
+
+
+def test_a_changed_setting_or_code_trains_again(results, trained, tmp_path, monkeypatch):
+    train(tmp_path, 0, 0)
+    runs.train(
+        make_settings(0, 0, profile="smoke", size=16, steps=2, base_width=2, images=12), tmp_path
+    )
+    assert len(trained) == 2
+    monkeypatch.setattr(runs, "code_digest", lambda *modules: "other code")
+    train(tmp_path, 0, 0)
+    assert len(trained) == 3
+
+
+def test_a_changed_metric_scores_again_without_training(results, trained, monkeypatch):
+    folder, (run, *_) = results
+    digest = runs.code_digest
+    monkeypatch.setattr(
+        runs, "code_digest", lambda *m: "new metrics" if m == ("metrics",) else digest(*m)
+    )
+    (run.folder / "scores.csv").write_text("stale")
+    assert len(train(folder, 0, 0).scores) == run.about["test_images"]
+    assert not trained
+
+
+def test_a_half_written_run_is_not_believed(results, trained, tmp_path):
+    run = train(tmp_path, 0, 0)
+    (run.folder / "run.json").write_text('{"name": "poo')
+    train(tmp_path, 0, 0)
+    assert len(trained) == 2
+
+
+def test_a_missing_run_is_named(results):
+    folder, _ = results
+    with pytest.raises(UserError, match="pool3-seed0 is not in"):
+        runs.find(folder, [0, 3], [0], "corrected")
+
+
+def test_find_reads_what_train_wrote(results):
+    folder, trained_runs = results
+    found = runs.find(folder, [0, 1], [0, 1], "corrected")
+    assert [run.name for run in found] == [run.name for run in trained_runs]
+
+
+def test_equal_seeds_give_equal_runs(results, tmp_path):
+    _, (run, *_) = results
+    again = train(tmp_path, 0, 0)
+    weights, weights_ = run.network().state_dict(), again.network().state_dict()
+    assert all(torch.equal(weights[k], weights_[k]) for k in weights)
+    pd.testing.assert_frame_equal(run.scores, again.scores)
+
+
+def test_compare_puts_baselines_on_the_same_splits(results):
+    _, found = results
+    compared = evaluate.compare(found)
+    assert list(compared["arm"][:4]) == ["pool0", "pool0", "pool1", "pool1"]
+    assert (compared["kind"] == "baseline").sum() == 2 * 3
+    one = compared.iloc[0]
+    assert one["mean_absolute_error"] == pytest.approx(
+        found[0].scores["mean_absolute_error"].mean()
+    )
+    assert evaluate.curves(compared, "network")["pool1"].shape == (2, 101)
+
+
+def test_representative_images_run_from_best_to_worst(results):
+    _, found = results
+    rows, errors = evaluate.representative_images(found[:1], count=3)
+    scores = found[0].scores["mean_absolute_error"]
+    assert errors.iloc[0] == scores.min() and errors.iloc[-1] == scores.max()
+    np.testing.assert_array_equal(scores.iloc[rows], errors)
+
+
+def made_up(errors):
+    """`compare`'s table from errors {arm: [per seed]}, accuracies left at zero."""
+    rows = [
+        {
+            "kind": "network" if arm.startswith("pool") else "baseline",
+            "arm": arm,
+            "seed": seed,
+            "mean_absolute_error": error,
+            **dict.fromkeys(evaluate.ACCURACIES, 0.0),
+        }
+        for arm, values in errors.items()
+        for seed, error in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_prose_says_what_the_numbers_say():
+    agreed = made_up(
+        {"pool0": [0.03, 0.04], "pool1": [0.02, 0.03], "lightness table": [0.025, 0.035]}
+    )
+    text = prose.abstract(agreed, tiny(0, 0), 5, real=False)
+    assert "0.0250 of the range, is that of pool1" in text
+    assert "1 of the networks beats it" in text
+    assert "All 2 seeds rank the depths alike: pool1, pool0." in text
+
+    split = made_up({"pool0": [0.03, 0.02], "pool1": [0.02, 0.03], "lightness table": [0.01, 0.01]})
+    text = prose.abstract(split, tiny(0, 0), 5, real=False)
+    assert "none of the networks beat it" in text and "do not agree on the order" in text
+    assert "pool0 -150.0%" in prose.verdict_on_lightness(split)
+
+    single = made_up({"pool0": [0.03], "pool1": [0.02], "lightness table": [0.04]})
+    text = prose.abstract(single, tiny(0, 0), 5, real=False)
+    assert "all of the networks beat it" in text and "no ranking" in text
+    assert "one seed" in prose.scatter(single)
+
+
+def test_margins_over_the_published_curve_by_hand():
+    compared = made_up({"pool2": [0.03]})
+    compared["accuracy_0.050"] = 0.75
+    margins = evaluate.margins_over_published(compared)
+    assert margins.loc["pool2", 0.05] == pytest.approx(0.75 - 0.705)
+    assert margins.loc["pool2", 0.1] == pytest.approx(0 - 0.905)
+    assert "pool2: +0.045 at bound 0.05 and -0.905 at 0.1" in prose.against_published(compared)
+
+
+def test_settings_are_stored_with_the_weights(results):
+    from safetensors import safe_open
+
+    _, (run, *_) = results
+    with safe_open(run.folder / "weights.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["settings"]) == run.settings.asdict()

@@ -1,0 +1,199 @@
+"""Training: what a step does, and that a run which stops anywhere ends as one that never did."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from poolae import make_settings, train
+from poolae.errors import UserError
+from poolae.models import build
+from poolae.settings import DEPTHS
+
+
+def tiny(**changes):
+    small = dict(profile="smoke", size=16, steps=12, base_width=2)
+    return make_settings(1, **{**small, **changes})
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(0)
+    lightness = rng.random((20, 1, 16, 16), dtype=np.float32)
+    return lightness, np.concatenate([lightness, 1 - lightness], 1)
+
+
+def fit(settings, images, path):
+    return train.fit(settings, *images, images[0][0], path / "checkpoint.safetensors", "data")
+
+
+def equal(one, other):
+    (network, history), (network_, history_) = one, other
+    weights, weights_ = network.state_dict(), network_.state_dict()
+    return all(torch.equal(weights[k], weights_[k]) for k in weights) and all(
+        np.array_equal(history[k], history_[k]) for k in ("loss", "snapshots")
+    )
+
+
+@pytest.mark.parametrize("recipe", ["published", "corrected"])
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "muon"])
+def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, images, recipe, optimiser, capsys):
+    settings = tiny(recipe=recipe, optimiser=optimiser)
+    (tmp_path / "whole").mkdir()
+    whole = fit(settings, images, tmp_path / "whole")
+    step = train.training_step
+    for stop in (1, 5, 11):
+        calls = []
+
+        def interrupted(*arguments, calls=calls, stop=stop):
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            calls.append(1)
+            return step(*arguments)
+
+        folder = tmp_path / f"stop{stop}"
+        folder.mkdir()
+        train.training_step = interrupted
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                fit(settings, images, folder)
+        finally:
+            train.training_step = step
+        assert equal(fit(settings, images, folder), whole)
+        assert f"resumed after step {stop} of 12" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_other_settings_or_a_broken_one_is_not_believed(tmp_path, images, capsys):
+    settings = tiny()
+    whole = fit(settings, images, tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    network, optimisers = whole[0], train.make_optimisers(whole[0], settings)
+    about = {**settings.asdict(), "fingerprint": "other data"}
+    train.save_checkpoint(path, network, optimisers, 5, whole[1], about)
+    assert equal(fit(settings, images, tmp_path), whole)
+    path.write_bytes(path.read_bytes()[:100])
+    assert equal(fit(settings, images, tmp_path), whole)
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_seeds_decide(tmp_path, images):
+    one, same = fit(tiny(), images, tmp_path), fit(tiny(), images, tmp_path)
+    other = fit(tiny(seed=1), images, tmp_path)
+    assert equal(one, same) and not equal(one, other)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("recipe", ["published", "corrected"])
+def test_every_parameter_moves(depth, recipe, images):
+    settings = make_settings(depth, profile="smoke", size=16, base_width=2, recipe=recipe)
+    network = build(depth, 2, seed=0).to(memory_format=torch.channels_last)
+    before = {k: p.detach().clone() for k, p in network.named_parameters()}
+    optimisers = train.make_optimisers(network, settings)
+    x, y = (torch.from_numpy(a) for a in images)
+    for _ in range(3):
+        train.training_step(network, optimisers, settings, x, y)
+    assert all(not torch.equal(p, before[k]) for k, p in network.named_parameters())
+
+
+def test_one_batch_can_be_learnt_by_heart(images):
+    settings = tiny(batch_size=20, steps=150)
+    network = build(0, 8).to(memory_format=torch.channels_last)
+    network.start_from(0.5)
+    optimisers = train.make_optimisers(network, settings)
+    x, y = (torch.from_numpy(a) for a in images)
+    losses = [train.training_step(network, optimisers, settings, x, y) for _ in range(150)]
+    assert losses[0] > 0.2
+    assert losses[-1] < 0.04
+
+
+def test_gradients_are_cleared_or_not(images):
+    x, y = (torch.from_numpy(a) for a in images)
+    gradients = {}
+    for accumulate in (False, True):
+        settings = dataclasses.replace(
+            tiny(recipe="published"), accumulate_gradients=accumulate, learning_rate=0.0,
+            weight_decay=0.0,
+        )  # fmt: skip
+        network = build(0, 2).train()
+        for module in network.modules():  # so that equal steps have equal gradients
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.0
+        optimisers = train.make_optimisers(network, settings)
+        for _ in range(3):
+            train.training_step(network, optimisers, settings, x, y)
+        gradients[accumulate] = network.layers[-1].bias.grad.clone()
+    torch.testing.assert_close(gradients[True], 3 * gradients[False])
+
+
+def test_the_published_clamp_stops_gradients_below_zero(images):
+    x, y = (torch.from_numpy(a) for a in images)
+    settings = dataclasses.replace(tiny(recipe="published"), learning_rate=0.0)
+    network = build(0, 2)
+    network.start_from(-0.1)
+    train.training_step(network, train.make_optimisers(network, settings), settings, x, y)
+    assert torch.all(network.layers[-1].bias.grad == 0)
+
+
+def test_the_loss_is_the_mean_absolute_error(images):
+    x, y = (torch.from_numpy(a) for a in images)
+    network = build(0, 2)
+    network.start_from(0.5)
+    optimisers = train.make_optimisers(network, tiny())
+    loss = train.training_step(network, optimisers, tiny(), x, y)
+    np.testing.assert_allclose(loss.item(), np.abs(0.5 - images[1]).mean(), rtol=1e-5)
+
+
+def test_every_image_is_seen_once_an_epoch_in_a_new_order():
+    settings = tiny()  # batches of 8
+    epochs = [
+        np.concatenate([train.batch_rows(settings, 20, 3 * e + b)[0] for b in range(3)])
+        for e in range(2)
+    ]
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(20))
+    assert not np.array_equal(*epochs)
+    mirrored = np.concatenate([train.batch_rows(settings, 20, s)[1] for s in range(300)])
+    assert 0.4 < mirrored.mean() < 0.6
+    assert not train.batch_rows(tiny(recipe="published"), 20, 0)[1].any()
+
+
+def test_mirroring_turns_lightness_and_chroma_alike(images):
+    rows, mirrored = np.array([4, 2]), np.array([True, False])
+    x, y = train.to_batch(*images, rows, mirrored, torch.device("cpu"))
+    np.testing.assert_array_equal(x[0], images[0][4][..., ::-1])
+    np.testing.assert_array_equal(y[0], images[1][4][..., ::-1])
+    np.testing.assert_array_equal(y[1], images[1][2])
+
+
+def test_learning_rate_schedule():
+    settings = tiny(steps=100)
+    factors = [train.learning_rate_factor(settings, s) for s in range(100)]
+    assert factors[0] == pytest.approx(1 / 30) and max(factors) == 1 == factors[29]
+    assert factors[65] == pytest.approx(0.5) and factors[-1] < 0.001
+    assert train.learning_rate_factor(tiny(recipe="published"), 50) == 1
+
+
+def test_snapshots_are_twenty_evenly_spaced_steps():
+    assert train.snapshot_steps(100) == list(range(5, 101, 5))
+    assert train.snapshot_steps(3) == [1, 2, 3]
+    assert len(train.snapshot_steps(1234)) == 20 and train.snapshot_steps(1234)[-1] == 1234
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images):
+    lightness = images[0].copy()
+    lightness[:] = np.nan
+    with pytest.raises(UserError, match="the loss is nan at step 1; the last good checkpoint"):
+        train.fit(tiny(), lightness, images[1], lightness[0], tmp_path / "c.safetensors")
+
+
+def test_muon_orthogonalises_each_kernel():
+    kernel = nn.Parameter(torch.randn(8, 4, 3, 3).contiguous(memory_format=torch.channels_last))
+    before = kernel.detach().clone()
+    optimiser = train.KernelMuon([kernel], rate=1.0, decay=0.0)
+    kernel.grad = torch.randn(8, 4, 3, 3)
+    optimiser.step()
+    change = (kernel.detach() - before).permute(0, 2, 3, 1).flatten(1)  # (8, 36)
+    values = torch.linalg.svdvals(change) / (0.2 * 36**0.5)
+    assert values.shape == (8,) and values.min() > 0.5 and values.max() < 1.5
