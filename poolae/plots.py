@@ -157,7 +157,7 @@ def seed_scores(ax: Axes, frame, value: str, baselines: Mapping[str, float], lab
     ax.plot(means, range(len(arms)), linestyle="none", marker="|", markersize=18, color="0.2")
     for name, at in baselines.items():
         ax.axvline(at, label=name, linewidth=1.4, **BASELINE_STYLES[name])
-    ax.set(xlabel=label, ylabel="")
+    ax.set(xlabel=label, ylabel="", ylim=(len(arms) - 0.5, -0.5))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=len(baselines))
     return ax
 

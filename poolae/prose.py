@@ -112,7 +112,8 @@ def _ranking(compared: pd.DataFrame) -> str:
         return "From one seed no ranking can be told from chance."
     first = order.str[0].value_counts()
     if len(set(map(tuple, order))) == 1:
-        return f"All {seeds} seeds rank the depths alike: {', '.join(order.iloc[0])}."
+        all_ = "Both" if seeds == 2 else f"All {seeds}"
+        return f"{all_} seeds rank the depths alike: {', '.join(order.iloc[0])}."
     return (
         f"The {seeds} seeds do not agree on the order of the depths; "
         f"{first.index[0]} comes first in {first.iloc[0]} of them."

@@ -76,7 +76,8 @@ def render(
     """Render executed notebooks as one self-contained HTML file.
 
     Cells tagged ``parameters``, ``injected-parameters`` or ``hide`` are left out, and those
-    tagged ``once`` where a section continues another. ``hide-input`` leaves out the code alone.
+    tagged ``once`` where a section continues another. ``hide-input`` leaves out the code alone,
+    ``hide-output`` what it printed.
     What the cells tagged ``abstract`` and ``key-figure`` show moves to the head of the page.
     Equal notebooks give an equal file.
 
@@ -213,7 +214,9 @@ def _published(
         }
         if cell.cell_type == "code":
             cell.outputs = [
-                output for output in cell.outputs if not INTERACTIVE & set(output.get("data", {}))
+                output
+                for output in cell.outputs
+                if not INTERACTIVE & set(output.get("data", {})) and "hide-output" not in tags
             ]
         yield cell
 

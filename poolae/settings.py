@@ -41,7 +41,7 @@ RECIPES: dict[str, dict] = {
     ),
     # The same task with the gradients cleared, and what earned its place.
     "corrected": dict(
-        optimiser="adamw",
+        optimiser="muon",
         learning_rate=2e-3,
         weight_decay=1e-2,
         one_cycle=True,

@@ -159,7 +159,7 @@ def test_the_prose_says_what_the_numbers_say():
     text = prose.abstract(agreed, tiny(0, 0), 5, real=False)
     assert "0.0250 of the range, is that of pool1" in text
     assert "1 of the networks beats it" in text
-    assert "All 2 seeds rank the depths alike: pool1, pool0." in text
+    assert "Both seeds rank the depths alike: pool1, pool0." in text
 
     split = made_up({"pool0": [0.03, 0.02], "pool1": [0.02, 0.03], "lightness table": [0.01, 0.01]})
     text = prose.abstract(split, tiny(0, 0), 5, real=False)
