@@ -84,6 +84,18 @@ def chroma_picture(plane: np.ndarray, channel: str) -> np.ndarray:
     return chroma_colormap(channel)((units / CHROMA_RANGE + 1) / 2)[..., :3]
 
 
+def accuracy_figure(bounds, arms, baselines, published=None, reference="lightness table") -> Figure:
+    """Draw `accuracy_curves` above what the arms gain over `reference`, seed by seed."""
+    figure = new_figure(7.2, 5.8)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    accuracy_curves(above, bounds, arms, baselines, published)
+    gains = {name: curves - baselines[reference] for name, curves in arms.items()}
+    accuracy_gains(below, bounds, gains, reference)
+    below.set_xlabel(above.get_xlabel())
+    above.set_xlabel("")
+    return figure
+
+
 def accuracy_curves(
     ax: Axes,
     bounds: np.ndarray,
@@ -127,6 +139,30 @@ def accuracy_curves(
     )
     ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
     ax.legend(loc="lower right", ncols=2 if published else 1)
+    return ax
+
+
+def accuracy_gains(
+    ax: Axes, bounds: np.ndarray, arms: Mapping[str, np.ndarray], reference: str
+) -> Axes:
+    """Draw what each arm gains over the baseline `reference`, in percentage points.
+
+    Parameters
+    ----------
+    ax
+        To draw on.
+    bounds : (K,) array
+    arms
+        Name to (seeds, K) differences of accuracy; the line is their mean, the band their range.
+    reference
+        Name of the baseline that was subtracted.
+    """
+    ax.axhline(0, label=reference, **BASELINE_STYLES[reference])
+    for name, gains in arms.items():
+        points, colour = 100 * gains, ARM_COLOURS[name]
+        ax.fill_between(bounds, points.min(0), points.max(0), color=colour, alpha=0.2, linewidth=0)
+        ax.plot(bounds, points.mean(0), color=colour)
+    ax.set(ylabel=f"minus {reference}\n(percentage points)", xlim=(bounds[0], bounds[-1]))
     return ax
 
 

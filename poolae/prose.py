@@ -72,8 +72,9 @@ def scatter(compared: pd.DataFrame) -> str:
     left = (paired - paired.mean(axis=1).to_numpy()[:, None]).agg(np.ptp).max()
     return (
         f"The depths' means differ by at most {between:.4f}. One depth differs between seeds by "
-        f"up to {over_seeds:.4f}, most of it because another seed is another split; once each "
-        f"seed's mean over the depths is taken off, {left:.4f} remains. {_ranking(compared)}"
+        f"up to {over_seeds:.4f}; as another seed is also another split, that holds the splits' "
+        f"difficulty, and once each seed's mean over the depths is taken off, {left:.4f} remains. "
+        f"{_ranking(compared)}"
     )
 
 
@@ -115,8 +116,8 @@ def _ranking(compared: pd.DataFrame) -> str:
         all_ = "Both" if seeds == 2 else f"All {seeds}"
         return f"{all_} seeds rank the depths alike: {', '.join(order.iloc[0])}."
     return (
-        f"The {seeds} seeds do not agree on the order of the depths; "
-        f"{first.index[0]} comes first in {first.iloc[0]} of them."
+        f"The seeds do not agree on the order of the depths; {first.index[0]} comes first in "
+        f"{first.iloc[0]} of {seeds}."
     )
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from poolae import data, evaluate, metrics, plots, runs
+from poolae import data, evaluate, metrics, plots, prose, runs
 from poolae.errors import UserError
 from poolae.files import REFERENCE, replacing
 from poolae.settings import DEPTHS
 
 FIGURES = Path(__file__).parents[1] / "figures"
 RESULTS = FIGURES / "results.csv"
+README = FIGURES.parent / "README.md"
 DESCRIBED = REFERENCE / "daisies_described.json"
 
 
@@ -86,16 +87,47 @@ def draw_figures() -> list[Path]:
         ax = plots.architecture(build(depth).stages, 128)
         drawn.append(_save(ax.figure, f"architecture-pool{depth}.svg"))
     compared = pd.read_csv(RESULTS)
-    figure = plots.new_figure(7.2, 4.4)
-    plots.accuracy_curves(
-        figure.subplots(),
+    figure = plots.accuracy_figure(
         metrics.BOUNDS,
         evaluate.curves(compared, "network"),
         evaluate.curves(compared, "baseline"),
         evaluate.published_points() if compared["data"][0] == "daisies" else None,
     )
     drawn.append(_save(figure, "accuracy.svg"))
-    return drawn
+    return [*drawn, write_readme(compared)]
+
+
+def readme_findings(compared: pd.DataFrame) -> str:
+    """Say in Markdown what results.csv holds: its scale, a table and the sentences about it."""
+    one = compared.iloc[0]
+    columns = {f"accuracy_{t:.3f}": f"within {t:g}" for t in (0.01, 0.02, 0.05, 0.1)}
+    means = compared.groupby("arm", sort=False)[["mean_absolute_error", *columns]].mean()
+    lines = ["| | mean absolute error | " + " | ".join(columns.values()) + " |"]
+    lines.append("|---" * (len(columns) + 2) + "|")
+    for arm, row in means.iterrows():
+        error, *accuracies = row
+        cells = [f"{error:.4f}", *(f"{accuracy:.3f}" for accuracy in accuracies)]
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return (
+        f"Data: {one['data']}; {one['size']} × {one['size']} pixels, base width "
+        f"{one['base_width']}, {one['steps']:,} steps of recipe `{one['recipe']}`, "
+        f"{compared['seed'].nunique()} seeds, {one['test_images']} test images, commit "
+        f"{one['commit']}. Errors are of the range [0, 1] of a and b; “within 0.05” is the share "
+        "of values whose error is at most 0.05.\n\n"
+        + "\n".join(lines)
+        + f"\n\n{prose.verdict_on_lightness(compared)}\n\n{prose.scatter(compared)}"
+    )
+
+
+def write_readme(compared: pd.DataFrame) -> Path:
+    """Put `readme_findings` between its two marks in README.md."""
+    begin, end = "<!-- findings: written by `make figures` -->\n", "\n<!-- end of findings -->"
+    text = README.read_text("utf-8")
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    with replacing(README) as temporary:
+        temporary.write_text(head + begin + readme_findings(compared) + end + tail, "utf-8")
+    return README
 
 
 def _save(figure, name: str) -> Path:
