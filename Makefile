@@ -7,6 +7,7 @@ SEEDS   ?= $(SEEDS_$(PROFILE))
 RECIPE  ?= $(if $(filter published,$(PROFILE)),published,corrected)
 JOBS    ?= 2
 LAUNCH  ?=
+ROWS    ?= 1 2 3 4 5 6 7
 PYTHON  ?= python3
 
 SEEDS_smoke     := 0
@@ -38,7 +39,7 @@ RUNS     := $(foreach d,$(DEPTHS),$(foreach s,$(SEEDS),$(call run,$d,$s)))
 SHOWN    := $(foreach d,$(DEPTHS),$(call run,$d,$(firstword $(SEEDS))))
 EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb
 
-.PHONY: help report test lab figures record lint clean FORCE
+.PHONY: help report test lab figures record bench lint clean FORCE
 help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 	@echo
@@ -59,6 +60,9 @@ figures: $(READY) ## redraw the committed figures from the committed numbers
 
 record: $(RESULTS)/report.html ## store the numbers of this report in figures/results.csv
 	$(PY) -m poolae record $(CHOICE)
+
+bench: $(READY) ## measure speed as ratios (ROWS="1 2 ..."; DATA=<the daisies> for row 7)
+	$(PY) -m poolae bench --rows '$(ROWS)' --data '$(DATA)'
 
 lint: $(READY) ## check style and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from poolae.errors import UserError
 from poolae.files import cannot_write, replacing
-from poolae.settings import PROFILES, make_settings
+from poolae.settings import PROFILES, check_choice, make_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,14 +23,17 @@ def main(arguments: list[str] | None = None) -> int:
     choice.add_argument("--results", type=Path, required=True)
     choice.add_argument("--depths", type=_numbers, default=[0, 1, 2, 3])
     choice.add_argument("--seeds", type=_numbers, default=[0])
-    for command in (prepare, execute, report, record, figures):
-        parents = [] if command is figures else [choice]
+    for command in (prepare, execute, report, record, figures, bench):
+        parents = [] if command in (figures, bench) else [choice]
         sub = commands.add_parser(command.__name__, parents=parents, help=command.__doc__)
         sub.set_defaults(command=command)
         if command is execute:
             sub.add_argument("notebook", type=Path)
             sub.add_argument("output", type=Path)
             sub.add_argument("-p", nargs=2, action="append", default=[], dest="parameters")
+        if command is bench:
+            sub.add_argument("--rows", type=str.split, default=list("1234567"))
+            sub.add_argument("--data", default="synthetic")
     options = parser.parse_args(arguments)
     try:
         options.command(options)
@@ -124,6 +127,15 @@ def figures(options) -> None:
 
     for path in draw_figures():
         print(path)
+
+
+def bench(options) -> None:
+    """Measure speed as ratios; write build/bench/bench.csv and bench.md."""
+    from poolae import bench
+
+    for key in options.rows:
+        check_choice("ROWS", key, bench.ROWS)
+    print(bench.run(options.rows, options.data))
 
 
 def _numbers(text: str) -> list[int]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from poolae.settings import POOLINGS, check_choice
 
@@ -36,7 +37,8 @@ class Stage:
     """What one step of a built network yields.
 
     `reduction` is the factor by which the side of the map is smaller than the
-    input's; `macs_per_pixel` counts multiply-accumulates per *input* pixel.
+    input's; `macs_per_pixel` counts multiply-accumulates per *input* pixel, as
+    the architecture is written, whatever shortcut computes it.
     """
 
     kind: str
@@ -84,6 +86,100 @@ class StrideOneDeconv(nn.Conv2d):
         nn.init.uniform_(self.bias, -bound, bound)
 
 
+class UpsampledDeconv(StrideOneDeconv):
+    """Nearest-neighbour upsampling by 2 and `StrideOneDeconv` after it, in one.
+
+    An output pixel sees a 3x3 patch of the upsampled map, in which at most 2x2
+    values differ. Where it sees them depends on whether its row and column are
+    even or odd, so that four 2x2 kernels on the small map give the same result
+    with 4/9 of the multiply-accumulates.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return convolve_upsampled(x, self.weight, self.bias)
+
+
+def convolve_upsampled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Convolve the twofold upsampled `x` (N, I, H, W) with `weight` (O, I, 3, 3), padding 1.
+
+    Returns
+    -------
+    Tensor
+        (N, O, 2H, 2W), channels last.
+    """
+    height, width = x.shape[-2:]
+    # For an even row of the output: the first tap falls on the row above, the others coincide.
+    taps = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # phase, tap, row
+    kernels = torch.einsum("pty,qsx,oiyx->pqoits", taps, taps, weight).flatten(0, 2)
+    kernels = kernels.contiguous(memory_format=torch.channels_last)  # (4 O, I, 2, 2)
+    y = F.conv2d(x, kernels, bias.repeat(4), padding=1)  # (N, 4 O, H + 1, W + 1)
+    y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, len(weight)))  # (N, H + 1, W + 1, 2, 2, O)
+    rows = [
+        torch.stack([y[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)
+        for p in (0, 1)
+    ]  # each (N, H, W, 2, O)
+    y = torch.stack(rows, dim=2)  # (N, H, 2, W, 2, O)
+    return y.reshape(len(x), 2 * height, 2 * width, len(weight)).permute(0, 3, 1, 2)
+
+
+class FoldedConv(nn.Module):
+    """A convolution that has taken in the normalisation before it, and its own ReLU.
+
+    The normalisation's scale goes into the kernel and its shift into the bias.
+    At the border the kernel sees padding, which is not shifted; what the bias
+    holds too much is taken off there again.
+    """
+
+    def __init__(self, conv: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor, relu: bool):
+        super().__init__()
+        self.upsampled, self.relu = isinstance(conv, UpsampledDeconv), relu
+        weight = conv.weight.detach()
+        self.excess = torch.einsum("oiyx,i->oyx", weight, shift)  # (O, 3, 3), tap by tap
+        self.bias = conv.bias.detach() + self.excess.sum((1, 2))
+        self.weight = (weight * scale[:, None, None]).contiguous(memory_format=torch.channels_last)
+        self.shifted = bool(shift.any())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.upsampled:
+            y = convolve_upsampled(x, self.weight, self.bias)
+        else:
+            y = F.conv2d(x, self.weight, self.bias, padding=1)
+        if self.shifted:
+            for side in (0, -1):  # the first tap misses at the first row, the last at the last
+                y[:, :, side] -= self.excess[:, side, :].sum(1)[:, None]
+                y[:, :, :, side] -= self.excess[:, :, side].sum(1)[:, None]
+                for other in (0, -1):
+                    y[:, :, side, other] += self.excess[:, side, other]
+        return y.relu_() if self.relu else y
+
+
+@torch.no_grad()
+def fold(network: Autoencoder) -> nn.Sequential:
+    """Return the trained network for inference only, with every normalisation folded away.
+
+    The result agrees with `network.eval()` to rounding. A normalisation before
+    a pooling layer folds into the convolution behind it, since a maximum
+    commutes with a positive scale; where a scale is not positive it stays.
+    """
+    steps: list[nn.Module] = []
+    one = next(network.parameters())
+    norm, scale, shift = nn.Identity(), one.new_ones(1), one.new_zeros(1)
+    for layer, stage in zip(network.layers, network.stages, strict=True):
+        if stage.kind == "pool":
+            if (scale <= 0).any():
+                steps.append(norm)
+                scale, shift = torch.ones_like(scale), torch.zeros_like(shift)
+            steps.append(layer)
+        elif stage.kind == "output":
+            steps.append(FoldedConv(layer, scale, shift, relu=False))
+        elif stage.kind != "up":
+            conv, _, norm = layer
+            steps.append(FoldedConv(conv, scale, shift, relu=True))
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            shift = norm.bias - norm.running_mean * scale
+    return nn.Sequential(*steps).eval()
+
+
 def _pooling(name: str) -> nn.Module:
     if name == "max5":  # the published code
         return nn.MaxPool2d(5, stride=2, padding=2)
@@ -121,10 +217,13 @@ class Autoencoder(nn.Module):
                 receptive_field += (module.kernel_size - 1) * reduction
                 reduction *= 2
             elif op.kind == "up":
-                module = nn.Upsample(scale_factor=2, mode="nearest")
+                module = nn.Identity()  # the convolution behind it upsamples
                 reduction //= 2
             else:
-                conv = nn.Conv2d if op.kind == "conv" else StrideOneDeconv
+                after_up = bool(self.stages) and self.stages[-1].kind == "up"
+                conv = (
+                    nn.Conv2d if op.kind == "conv" else (StrideOneDeconv, UpsampledDeconv)[after_up]
+                )
                 module = conv(channels, op.out_channels, 3, padding=1)
                 macs = module.weight.numel() / reduction**2
                 receptive_field += 2 * reduction
@@ -184,18 +283,29 @@ class Autoencoder(nn.Module):
         ValueError
             If H or W is not a multiple of `reduction`.
         """
+        self._check(lightness)
+        return self.layers(lightness)
+
+    def _check(self, lightness: torch.Tensor) -> None:
         if any(side % self.reduction for side in lightness.shape[-2:]):
             raise ValueError(
                 f"image of {tuple(lightness.shape[-2:])} pixels: "
                 f"both sides must be multiples of {self.reduction}"
             )
-        return self.layers(lightness)
 
     @torch.inference_mode()
     def predict(self, lightness: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
-        """Return chroma (N, 2, H, W) in [0, 1] for lightness (N, 1, H, W) in [0, 1]."""
-        self.eval()
-        return torch.cat([self(part).clamp(0, 1) for part in lightness.split(batch_size)])
+        """Return chroma (N, 2, H, W) in [0, 1] for lightness (N, 1, H, W) in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If H or W is not a multiple of `reduction`.
+        """
+        self._check(lightness)
+        folded = fold(self)
+        lightness = lightness.contiguous(memory_format=torch.channels_last)
+        return torch.cat([folded(part).clamp_(0, 1) for part in lightness.split(batch_size)])
 
     def predict_array(self, lightness: np.ndarray) -> np.ndarray:
         """`predict` for arrays: chroma (N, 2, H, W) for lightness (N, 1, H, W)."""

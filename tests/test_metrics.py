@@ -36,6 +36,23 @@ def test_accuracy_equals_one_comparison_per_bound(seed, n):
     np.testing.assert_allclose(metrics.accuracy_curve(predicted, true), np.transpose(slow))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    bounds=st.lists(st.floats(0, 1), min_size=1, max_size=12).map(sorted),
+    double=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_accuracy_is_exact_for_any_bounds(bounds, double, seed):
+    rng = np.random.default_rng(seed)
+    dtype = np.float64 if double else np.float32
+    true = np.zeros((1, 2, 8, 8), dtype)
+    predicted = rng.random(true.shape).astype(dtype)
+    predicted.flat[: len(bounds)] = bounds  # errors that lie on a bound, or next to it
+    predicted.flat[len(bounds) : 2 * len(bounds)] = np.nextafter(np.array(bounds, dtype), dtype(2))
+    slow = [(np.abs(predicted - true) <= b).mean() for b in np.array(bounds)]
+    np.testing.assert_array_equal(metrics.accuracy_curve(predicted, true, bounds)[0], slow)
+
+
 def test_every_image_has_the_same_weight():
     predicted = np.zeros((2, 2, 4, 4))
     true = np.zeros((2, 2, 4, 4))

@@ -1,12 +1,17 @@
 """The networks against the published facts and against PyTorch's own modules."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from poolae import data, synthetic
+from poolae.bench import plain_network
 from poolae.errors import UserError
-from poolae.models import Op, build, published_ops
+from poolae.models import Op, build, convolve_upsampled, fold, published_ops
 from poolae.settings import DEPTHS
 
 # Parameters, receptive field, values at the bottleneck: published study, 128 x 128, width 64.
@@ -16,26 +21,6 @@ PUBLISHED = {
     2: (6_940_226, 71, 512 * 32 * 32, 13),
     3: (28_183_106, 151, 1024 * 16 * 16, 17),
 }
-
-
-def plain(pool_depth: int, width: int, pooling: str = "max5") -> nn.Sequential:
-    """Write the published network down by hand, transposed convolutions and all."""
-
-    def block(convolution, i, o):
-        return [convolution(i, o, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(o)]
-
-    layers, level = [], 2 * width
-    layers += block(nn.Conv2d, 1, width) + block(nn.Conv2d, width, level)
-    for _ in range(pool_depth):
-        pool = nn.MaxPool2d(5, 2, 2) if pooling == "max5" else nn.MaxPool2d(2, 2)
-        layers += [pool, *block(nn.Conv2d, level, level), *block(nn.Conv2d, level, 2 * level)]
-        level *= 2
-    for _ in range(pool_depth):
-        layers += block(nn.ConvTranspose2d, level, level)
-        layers += [*block(nn.ConvTranspose2d, level, level // 2), nn.Upsample(scale_factor=2)]
-        level //= 2
-    layers += block(nn.ConvTranspose2d, level, level) + block(nn.ConvTranspose2d, level, width)
-    return nn.Sequential(*layers, nn.ConvTranspose2d(width, 2, 3, padding=1))
 
 
 def copy_weights(reference: nn.Sequential, network: nn.Module) -> None:
@@ -66,7 +51,10 @@ def test_published_numbers(depth):
 def test_agrees_with_the_network_written_by_hand(depth, pooling):
     torch.manual_seed(0)
     # In double precision, so that rounding does not decide which value of a pool is the greatest.
-    reference, network = plain(depth, 4, pooling).double(), build(depth, 4, pooling).double()
+    reference, network = (
+        plain_network(depth, 4, pooling).double(),
+        build(depth, 4, pooling).double(),
+    )
     copy_weights(reference, network)
     x = torch.rand(2, 1, 16, 24, dtype=torch.float64)
     for modules in (reference, network):
@@ -112,7 +100,7 @@ def test_multiply_accumulates_are_those_that_run(depth):
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(count)
-    network.predict(torch.rand(1, 1, 32, 32))
+    network(torch.rand(2, 1, 32, 32))
     assert network.macs(32) == sum(counted)
 
 
@@ -122,9 +110,10 @@ def test_stages_record_what_flows(depth=2):
     for layer in network.layers:
         x = layer(x)
         shapes.append(tuple(x.shape[1:]))
-    recorded = [(s.out_channels, 32 // s.reduction, 32 // s.reduction) for s in network.stages]
-    assert shapes == recorded
-    assert [s.values(32) for s in network.stages] == [int(np.prod(s)) for s in shapes]
+    for stage, shape in zip(network.stages, shapes, strict=True):
+        if stage.kind != "up":  # done by the convolution behind it
+            assert shape == (stage.out_channels, 32 // stage.reduction, 32 // stage.reduction)
+            assert stage.values(32) == np.prod(shape)
 
 
 def test_decoder_starts_like_a_transposed_convolution():
@@ -144,6 +133,72 @@ def test_a_seed_decides_the_initial_weights_and_leaves_the_global_state_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(next(one.parameters()), next(other.parameters()))
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("negative", [False, True])
+def test_folding_changes_nothing(depth, negative):
+    network = build(depth, 4).eval()
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, -1.5 if negative else 0.5, 1.5)
+            nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    x = torch.rand(2, 1, 16, 24)
+    with torch.no_grad():
+        expected = network(x)
+        found = fold(network)(x)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    kept = sum(isinstance(m, nn.BatchNorm2d) for m in fold(network).modules())
+    assert kept == (depth if negative else 0)
+
+
+def test_upsampling_and_convolving_at_once_is_the_same():
+    torch.manual_seed(0)
+    x, weight, bias = torch.rand(2, 3, 4, 5), torch.randn(6, 3, 3, 3), torch.randn(6)
+    for tensor in (x, weight, bias):
+        tensor.requires_grad_()
+    plain_way = F.conv2d(F.interpolate(x, scale_factor=2), weight, bias, padding=1)
+    found = convolve_upsampled(x, weight, bias)
+    torch.testing.assert_close(found, plain_way, atol=1e-5, rtol=1e-5)
+    upstream = torch.randn_like(found)
+    expected = torch.autograd.grad(plain_way, (x, weight, bias), upstream)
+    gradients = torch.autograd.grad(found, (x, weight, bias), upstream)
+    torch.testing.assert_close(gradients, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_bfloat16_is_as_near_to_float32_as_its_number_format_allows(depth):
+    """A training step under autocast strays no further than one from rounded weights does.
+
+    Deep normalised networks magnify any rounding, so that a fixed tolerance
+    would be far too wide for the shallow ones or too narrow for the deep: the
+    yardstick is the same network in float32 with its weights and its input
+    rounded to bfloat16 once.
+    """
+    lightness, chroma = data.rgb_to_lab01(synthetic.draw_many(8, 32))
+    x, y = torch.from_numpy(lightness), torch.from_numpy(chroma)
+    network = build(depth, 8).to(memory_format=torch.channels_last).train()
+    rounded = copy.deepcopy(network)
+    with torch.no_grad():
+        for p in rounded.parameters():
+            p.copy_(p.bfloat16())
+
+    def step(network, x, low):
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            out = network(x).float()
+        gradients = torch.autograd.grad((out - y).abs().mean(), list(network.parameters()))
+        return out.detach(), torch.cat([g.ravel() for g in gradients])
+
+    exact, low = step(network, x, False), step(network, x, True)
+    yardstick = step(rounded, x.bfloat16().float(), False)
+    for name, a, b, c in zip(("output", "gradient"), exact, low, yardstick, strict=True):
+        assert (b - a).norm() < 2.5 * (c - a).norm(), name
+    assert torch.corrcoef(torch.stack([exact[0].ravel(), low[0].ravel()]))[0, 1] > 0.9
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(m.running_var.dtype == torch.float32 for m in norms)
 
 
 def test_starting_from_grey():
