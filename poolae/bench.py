@@ -6,6 +6,7 @@ shared machine mean little; a ratio is the median over pairs, with its range.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -61,6 +62,41 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+class Side:
+    """One side of a comparison in a process of its own, so that neither tunes the other."""
+
+    def __init__(self, make: Callable[..., Callable], *arguments):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+        self.process.start()
+
+    def __call__(self) -> None:
+        self.pipe.send(True)
+        self.pipe.recv()
+
+    def close(self) -> None:
+        self.pipe.send(False)
+        self.process.join()
+
+
+def _serve(pipe, make: Callable[..., Callable], arguments: tuple) -> None:
+    work = make(*arguments)
+    while pipe.recv():
+        work()
+        pipe.send(True)
+
+
+def in_processes(ours: tuple, reference: tuple, repeats: int) -> list[tuple[float, float]]:
+    """Time two (function that makes the work, its arguments ...) in turn, each in its process."""
+    sides = Side(*ours), Side(*reference)
+    try:
+        return in_turn(*sides, repeats)
+    finally:
+        for side in sides:
+            side.close()
+
+
 def in_turn(ours: Callable, reference: Callable, repeats: int) -> list[tuple[float, float]]:
     """Time both, one after the other, `repeats` times, after a first time that is not counted."""
     ours(), reference()
@@ -83,17 +119,16 @@ def row(name: str, case: str, pairs: list[tuple[float, float]], note: str = "") 
     }
 
 
-def our_step(depth: int, width: int, size: int) -> tuple[Callable, int]:
-    """Return one step of our training on random images, and its multiply-accumulates."""
+def our_step(depth: int, width: int, size: int) -> Callable:
+    """Return one step of our training on random images."""
+    train.settle_in()
     settings = make_settings(depth, base_width=width, size=size, batch_size=BATCH)
     network = build(depth, width).to(memory_format=torch.channels_last)
     network.start_from(0.5)
     optimisers = train.make_optimisers(network, settings)
     x, y = torch.rand(BATCH, 1, size, size), torch.rand(BATCH, 2, size, size)
     x, y = (t.to(memory_format=torch.channels_last) for t in (x, y))
-    # The backward pass costs twice the forward one: gradients of inputs and of weights.
-    macs = 3 * BATCH * network.macs(size)
-    return lambda: train.training_step(network, optimisers, settings, x, y).item(), macs
+    return lambda: train.training_step(network, optimisers, settings, x, y).item()
 
 
 def plain_step(depth: int, width: int, size: int) -> Callable:
@@ -116,12 +151,13 @@ def training_step() -> Iterator[dict]:
     """1: a training step, against the plain loop; 8: its share of the machine's peak."""
     for width, size in SCALES:
         for depth in DEPTHS:
-            step, macs = our_step(depth, width, size)
-            repeats = 3 if width == 64 else 15
-            pairs = in_turn(step, plain_step(depth, width, size), repeats)
+            scale, repeats = (depth, width, size), 3 if width == 64 else 15
+            pairs = in_processes((our_step, *scale), (plain_step, *scale), repeats)
             case = f"pool{depth}, width {width}, {size} px"
             yield row("1 training step", case, pairs)
             peak = {kind: peak_flops(kind) for kind in (torch.bfloat16, torch.float32)}
+            # The backward pass costs twice the forward one: gradients of inputs and of weights.
+            macs = 3 * BATCH * build(depth, width).macs(size)
             reached = 2 * macs / statistics.median(pair[0] for pair in pairs)
             low, full = (peak[kind] / 1e9 for kind in (torch.bfloat16, torch.float32))
             yield {
@@ -148,7 +184,7 @@ def sweep() -> Iterator[dict]:
     def train_one(arguments: tuple[int, int, int]) -> None:
         depth, seed, jobs = arguments
         code = (
-            "from poolae import bench, train; train.set_threads(); "
+            "from poolae import bench, train; train.settle_in(); "
             f"bench.train_briefly({depth}, {seed})"
         )
         subprocess.run(
@@ -180,20 +216,31 @@ def train_briefly(depth: int, seed: int) -> None:
 
 def inference() -> Iterator[dict]:
     """3: prediction of 193 images, against the plain forward pass."""
-    torch.manual_seed(0)
     for width, size, repeats in ((16, 64, 9), (16, 128, 5)):
-        lightness = torch.rand(193, 1, size, size)
         for depth in DEPTHS:
-            network = build(depth, width).eval()
-            plain = plain_network(depth, width).eval()
+            scale = (depth, width, size)
+            pairs = in_processes((our_prediction, *scale), (plain_prediction, *scale), repeats)
+            case = f"pool{depth}, width {width}, {size} px, 193 images"
+            yield row("3 inference", case, pairs, "float32 on both sides")
 
-            @torch.no_grad()
-            def forward(plain=plain, lightness=lightness):
-                parts = lightness.split(BATCH)
-                return torch.cat([nn.functional.hardtanh(plain(part), 0, 1) for part in parts])
 
-            pairs = in_turn(lambda n=network, x=lightness: n.predict(x), forward, repeats)
-            yield row("3 inference", f"pool{depth}, width {width}, {size} px", pairs, "float32")
+def our_prediction(depth: int, width: int, size: int) -> Callable:
+    """Return our prediction of 193 random images."""
+    train.settle_in()
+    network, lightness = build(depth, width), torch.rand(193, 1, size, size)
+    return lambda: network.predict(lightness)
+
+
+def plain_prediction(depth: int, width: int, size: int) -> Callable:
+    """Return the plain forward pass over 193 random images, in the original's batches."""
+    network, lightness = plain_network(depth, width).eval(), torch.rand(193, 1, size, size)
+
+    @torch.no_grad()
+    def forward() -> torch.Tensor:
+        parts = lightness.split(BATCH)
+        return torch.cat([nn.functional.hardtanh(network(part), 0, 1) for part in parts])
+
+    return forward
 
 
 def accuracy() -> Iterator[dict]:

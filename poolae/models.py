@@ -228,7 +228,9 @@ class Autoencoder(nn.Module):
                 macs = module.weight.numel() / reduction**2
                 receptive_field += 2 * reduction
                 if op.kind != "output":
-                    module = nn.Sequential(module, nn.ReLU(), nn.BatchNorm2d(op.out_channels))
+                    module = nn.Sequential(
+                        module, nn.ReLU(inplace=True), nn.BatchNorm2d(op.out_channels)
+                    )
             layers.append(module)
             self.stages.append(
                 Stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sys
@@ -73,6 +74,10 @@ def execute_notebook(
             f"{source}, cell {error.cell_index + 1}: {error.ename}: {error.evalue} "
             f"The notebook as far as it ran is {failed}."
         ) from None
+    except KeyboardInterrupt:
+        # nbclient leaves a task behind, whose traceback would bury the one line that matters.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     except OSError as error:
         raise cannot_write(target, error) from error
     except UserError:

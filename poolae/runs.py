@@ -235,7 +235,7 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str) -> 
 
     from poolae import train as training
 
-    threads = training.set_threads()
+    threads = training.settle_in()
     began = time.monotonic()
     checkpoint = folder / "checkpoint.safetensors"
     network, history = training.fit(

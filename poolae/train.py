@@ -6,9 +6,12 @@ so that a run that was interrupted ends as one that never was.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -23,8 +26,9 @@ from poolae.files import replacing
 from poolae.models import Autoencoder, build
 from poolae.settings import Settings
 
-__all__ = ["device", "fit", "set_threads", "snapshot_steps"]
+__all__ = ["device", "fit", "settle_in", "snapshot_steps"]
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 SNAPSHOTS = 20  # pictures along the loss curve
 CHECKPOINT_SECONDS = 20.0  # at least this long between two checkpoints ...
 CHECKPOINT_SHARE = 0.02  # ... and at most this share of the time spent on writing them
@@ -35,8 +39,23 @@ def device() -> torch.device:
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
-def set_threads() -> int:
-    """Share the processor's cores among `JOBS` processes; return this one's threads."""
+def settle_in() -> int:
+    """Prepare this process for training: keep its memory, share the cores among `JOBS` processes.
+
+    glibc returns every large tensor to the system when it is freed and takes
+    it back page by page in the next step; keeping it saves about a fifth of a
+    step at full width (2 cores, 128 px, no pooling: 1.55 s against 1.22 s).
+
+    Returns
+    -------
+    int
+        The threads that this process will use.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, -1)
     jobs = int(os.environ.get("JOBS") or 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = max(1, cores // jobs)
