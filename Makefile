@@ -32,7 +32,8 @@ CHOICE   = --data '$(DATA)' --profile '$(PROFILE)' --recipe '$(RECIPE)' --result
 EXECUTE  = $(LAUNCH) $(PY) -m poolae execute $(CHOICE)
 
 # What each step is made from: a change in plotting redraws, a change in a model retrains.
-TRAINING := $(patsubst %,poolae/%.py,data files metrics models runs settings synthetic train)
+TRAINING := $(patsubst %,poolae/%.py,cache colour data decode files metrics models runs \
+              settings sources synthetic train)
 DRAWING  := $(TRAINING) $(patsubst %,poolae/%.py,baselines display plots)
 run       = $(RESULTS)/runs/pool$1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2/02_train.ipynb
 RUNS     := $(foreach d,$(DEPTHS),$(foreach s,$(SEEDS),$(call run,$d,$s)))
@@ -70,7 +71,7 @@ lint: $(READY) ## check style and format
 clean: ## delete all results (build/), but not the environment
 	rm -rf build
 
-$(RESULTS)/report.html: $(EXECUTED) $(RUNS) poolae/report.py poolae/__main__.py $(wildcard poolae/reference/* poolae/template/*)
+$(RESULTS)/report.html: $(EXECUTED) $(RUNS) poolae/report.py poolae/__main__.py $(wildcard poolae/reference/* poolae/template/* build/bench/bench.csv)
 	@echo 'render  $@'; $(PY) -m poolae report $(CHOICE)
 
 $(RESULTS)/01_data.ipynb: notebooks/01_data.ipynb $(RESULTS)/inputs.json $(DRAWING)

@@ -1,8 +1,10 @@
 """What does pooling do to an autoencoder that colourises daisies?
 
-`data` and `synthetic` make images, `models` the networks, `train` and `runs`
-train and keep them, `metrics`, `baselines` and `evaluate` judge them, `plots`,
-`display` and `report` show them. `settings` holds what may be chosen.
+`data` opens and splits the images: `sources` finds or `synthetic` draws them,
+`decode` reads a file, `colour` converts, `cache` keeps. `models` makes the
+networks, `train` and `runs` train and keep them, `metrics`, `baselines` and
+`evaluate` judge them, `plots`, `display` and `report` show them. `settings`
+holds what may be chosen.
 """
 
 from poolae.errors import UserError

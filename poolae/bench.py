@@ -6,6 +6,7 @@ shared machine mean little; a ratio is the median over pairs, with its range.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -23,7 +24,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from poolae import baselines, data, evaluate, metrics, train
+from poolae import baselines, data, evaluate, metrics, runs, sources, train
 from poolae.files import build_folder, replacing
 from poolae.models import build
 from poolae.settings import DEPTHS, make_settings
@@ -273,7 +274,7 @@ def data_starts(source: str) -> Iterator[dict]:
             for i in range(200):
                 pixels = (synthetic.draw(i, 400) * 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i:04d}.jpg", quality=90)
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in data.SUFFIXES)
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in sources.SUFFIXES)
         environment = {**os.environ, "POOLAE_BUILD": str(Path(temporary) / "build")}
 
         def start(code: str) -> float:
@@ -334,14 +335,12 @@ def report() -> Iterator[dict]:
         )
 
     whole = seconds(make)
-    import json
-
-    runs = [json.loads(path.read_text()) for path in results.glob("runs/*/run.json")]
-    training = sum(run["training_seconds"] for run in runs) / 2  # two at a time
+    done = [json.loads(path.read_text()) for path in results.glob("runs/*/run.json")]
+    training = sum(run["training_seconds"] for run in done) / 2  # two at a time
     nothing = min(seconds(make) for _ in range(3))
     (root / "poolae" / "plots.py").touch()
     again = seconds(make)
-    case = f"quick, {len(runs)} runs, 2 at a time"
+    case = f"quick, {len(done)} runs, 2 at a time"
     yield {
         "row": "6 report",
         "case": case,
@@ -421,6 +420,7 @@ def run(rows: list[str], source: str) -> Path:
             print(one, flush=True)
             measured.append(one)
     frame = pd.DataFrame(measured)
+    frame["commit"] = runs.commit()
     if path.exists():
         old = pd.read_csv(path)
         frame = pd.concat([old[~old["row"].isin(frame["row"])], frame])

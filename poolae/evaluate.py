@@ -11,6 +11,7 @@ import pandas as pd
 
 from poolae import data, metrics
 from poolae.baselines import BASELINES
+from poolae.colour import rgb_to_lab01
 from poolae.files import REFERENCE
 from poolae.runs import Run, score
 
@@ -169,4 +170,4 @@ def photographs_out_of_context(size: int) -> dict[str, tuple[np.ndarray, np.ndar
         name: np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BILINEAR))
         for name, rgb in chosen.items()
     }
-    return {name: data.rgb_to_lab01(rgb / np.float32(255)) for name, rgb in shrunk.items()}
+    return {name: rgb_to_lab01(rgb / np.float32(255)) for name, rgb in shrunk.items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from poolae.errors import UserError
-from poolae.files import cannot_write
+from poolae.files import build_folder, cannot_write
 
 
 def execute_notebook(
@@ -168,4 +168,19 @@ def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]
         "processor with the same number of threads; another number of threads or another "
         "processor changes the order of sums, and with it the last digits.",
         "Runs": frame,
+        **_speed(),
     }
+
+
+def _speed() -> dict[str, pd.DataFrame]:
+    """Return what `make bench` has measured on this machine, if it has."""
+    path = build_folder() / "bench" / "bench.csv"
+    if not path.exists():
+        return {}
+    frame = pd.read_csv(path).rename(columns={"ours_s": "ours, s", "reference_s": "reference, s"})
+    spread = [
+        "" if pd.isna(low) else f"{low:.2f}–{high:.2f}"
+        for low, high in zip(frame.pop("ratio_min"), frame.pop("ratio_max"), strict=True)
+    ]
+    frame.insert(list(frame).index("ratio") + 1, "range", spread)
+    return {"Speed, from `make bench`": frame.set_index("row").fillna("")}
