@@ -189,7 +189,10 @@ def sweep() -> Iterator[dict]:
             f"bench.train_briefly({depth}, {seed})"
         )
         subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "JOBS": str(jobs)}, check=True
+            [sys.executable, "-c", code],
+            env={**os.environ, "JOBS": str(jobs)},
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
 
     def run(jobs: int) -> None:
@@ -414,22 +417,21 @@ def run(rows: list[str], source: str) -> Path:
     os.environ.pop("JOBS", None)  # make's: nothing shares the cores with a bench
     folder = build_folder() / "bench"
     path = folder / "bench.csv"
-    measured: list[dict] = []
     for key in rows:
-        work = ROWS[key]
+        work, measured = ROWS[key], []
         for one in work(source) if work in (data_starts, time_to_quality) else work():
             print(one, flush=True)
             measured.append(one)
-    frame = pd.DataFrame(measured)
-    frame["commit"] = runs.commit()
-    if path.exists():
-        old = pd.read_csv(path)
-        frame = pd.concat([old[~old["row"].isin(frame["row"])], frame])
-    frame = frame.sort_values("row", kind="stable")
-    with replacing(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.4g")
-    with replacing(folder / "bench.md") as temporary:
-        temporary.write_text(_markdown(frame))
+        frame = pd.DataFrame(measured)
+        frame["commit"] = runs.commit()
+        if path.exists():
+            old = pd.read_csv(path)
+            frame = pd.concat([old[~old["row"].isin(frame["row"])], frame])
+        frame = frame.sort_values("row", kind="stable")
+        with replacing(path) as temporary:
+            frame.to_csv(temporary, index=False, float_format="%.4g")
+        with replacing(folder / "bench.md") as temporary:
+            temporary.write_text(_markdown(frame))
     return path
 
 
