@@ -15,6 +15,18 @@ SEEDS_quick     := 0 1
 SEEDS_standard  := 0 1 2 3 4 5
 SEEDS_published := 0
 
+# Runs beside the published networks, by name: the matched family from every seed; pooling
+# operators and bottlenecks; networks trained on drawings whose chroma ends at so many cycles;
+# seeds that share a split; and the published recipe, with and without clearing gradients.
+MATCHED    := matched0 matched1 matched2 matched3 dilated narrow lossless skip
+SATELLITES := $(foreach a,max2 average strided blur c4 c16 c64 c1024,pool3-$a)
+BANDS      := $(foreach b,4 8 16,$(foreach d,0 1 2 3,pool$d-band$b-seed0))
+OTHERS     ?= $(OTHERS_$(PROFILE))
+OTHERS_standard = $(foreach s,$(SEEDS),$(MATCHED:%=%-seed$s)) \
+              $(foreach s,$(wordlist 1,2,$(SEEDS)),$(SATELLITES:%=%-seed$s)) $(BANDS) \
+              pool1-seed1-split0 pool1-seed2-split0 pool1-seed3-split0 \
+              pool1-published-long-seed0 pool1-cleared-long-seed0
+
 export JOBS
 export PYTHONUNBUFFERED := 1
 MAKEFLAGS += -j$(JOBS) --no-print-directory
@@ -28,16 +40,18 @@ PY      := $(ENV)/bin/python
 slug    := $(shell printf %s '$(DATA)' | sed 's:/*$$::; s:.*/::; s:[^A-Za-z0-9._-]:_:g')
 RESULTS := build/$(slug)-$(PROFILE)
 CHOICE   = --data '$(DATA)' --profile '$(PROFILE)' --recipe '$(RECIPE)' --results $(RESULTS) \
-           --depths '$(DEPTHS)' --seeds '$(SEEDS)'
+           --depths '$(DEPTHS)' --seeds '$(SEEDS)' --others '$(strip $(OTHERS))'
 EXECUTE  = $(LAUNCH) $(PY) -m poolae execute $(CHOICE)
 
 # What each step is made from: a change in plotting redraws, a change in a model retrains.
 TRAINING := $(patsubst %,poolae/%.py,cache colour data decode files metrics models runs \
               settings sources synthetic train)
 DRAWING  := $(TRAINING) $(patsubst %,poolae/%.py,baselines display plots)
-run       = $(RESULTS)/runs/pool$1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2/02_train.ipynb
-RUNS     := $(foreach d,$(DEPTHS),$(foreach s,$(SEEDS),$(call run,$d,$s)))
-SHOWN    := $(foreach d,$(DEPTHS),$(call run,$d,$(firstword $(SEEDS))))
+run       = $1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2
+PUBLISHED = $(foreach s,$(SEEDS),$(foreach d,$(DEPTHS),$(call run,pool$d,$s)))
+NAMES    := $(PUBLISHED) $(OTHERS)
+RUNS     := $(NAMES:%=$(RESULTS)/runs/%/02_train.ipynb)
+SHOWN    := $(foreach d,$(DEPTHS),$(RESULTS)/runs/$(call run,pool$d,$(firstword $(SEEDS)))/02_train.ipynb)
 EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb
 
 .PHONY: help report test lab figures record bench lint clean FORCE
@@ -81,11 +95,8 @@ $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb: \
 $(RESULTS)/%.ipynb: notebooks/%.ipynb $(RUNS) $(DRAWING)
 	@echo 'execute $@'; $(EXECUTE) $< $@
 
-define train
-$(call run,$1,$2): notebooks/02_train.ipynb $(RESULTS)/inputs.json $(TRAINING)
-	@echo 'execute $$@'; $$(EXECUTE) $$< $$@ -p pool_depth $1 -p seed $2
-endef
-$(foreach d,$(DEPTHS),$(foreach s,$(SEEDS),$(eval $(call train,$d,$s))))
+$(RUNS): $(RESULTS)/runs/%/02_train.ipynb: notebooks/02_train.ipynb $(RESULTS)/inputs.json $(TRAINING)
+	@echo 'execute $@'; $(EXECUTE) $< $@ --run $*
 $(SHOWN): $(DRAWING)
 
 # Checks the parameters and the data, and changes only when they do.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from poolae.errors import UserError
 from poolae.files import cannot_write, replacing
-from poolae.settings import PROFILES, check_choice, make_settings
+from poolae.settings import PROFILES, check_choice, from_name, make_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     choice.add_argument("--results", type=Path, required=True)
     choice.add_argument("--depths", type=_numbers, default=[0, 1, 2, 3])
     choice.add_argument("--seeds", type=_numbers, default=[0])
+    choice.add_argument("--others", type=str.split, default=[])
     for command in (prepare, execute, report, record, figures, bench):
         parents = [] if command in (figures, bench) else [choice]
         sub = commands.add_parser(command.__name__, parents=parents, help=command.__doc__)
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         if command is execute:
             sub.add_argument("notebook", type=Path)
             sub.add_argument("output", type=Path)
+            sub.add_argument("--run", help="name of the run to train")
             sub.add_argument("-p", nargs=2, action="append", default=[], dest="parameters")
         if command is bench:
             sub.add_argument("--rows", type=str.split, default=list("1234567"))
@@ -54,14 +56,12 @@ def prepare(options) -> None:
     if not options.depths or not options.seeds:
         make_settings(profile=options.profile)  # an unknown profile has no seeds of its own
         raise UserError('DEPTHS and SEEDS each need at least one number, as in DEPTHS="0 1".')
-    made = [
-        make_settings(depth, seed, options.recipe, options.data, options.profile)
-        for depth in options.depths
-        for seed in options.seeds
-    ]
+    made = _chosen(options)
     from poolae import data
 
     images = data.open_images(options.data, made[0].size, made[0].images)
+    for source, size, n in {(s.data, s.size, s.images) for s in made}:
+        data.open_images(source, size, n)  # so that runs at once do not all decode
     noted = {
         "data": options.data,
         "key": images.key,
@@ -91,7 +91,14 @@ def execute(options) -> None:
         "results": str(options.results),
         "depths": options.depths,
         "seeds": options.seeds,
+        "others": options.others,
     }
+    if options.run:
+        settings = from_name(options.run, options.data, options.profile).asdict()
+        which = ("pool_depth", "seed", "recipe", "profile", "data")
+        given |= {
+            key: settings[key] for key in (*which, "family", "pooling", "bottleneck", "split")
+        }
     for name, value in options.parameters:
         try:
             given[name] = json.loads(value)
@@ -104,7 +111,7 @@ def report(options) -> None:
     """Render the executed notebooks of one results folder as report.html."""
     from poolae.notebooks import render_report
 
-    render_report(options.results, options.depths, options.seeds, options.recipe)
+    render_report(options.results, _chosen(options))
 
 
 def record(options) -> None:
@@ -114,9 +121,7 @@ def record(options) -> None:
     settings = make_settings(0, 0, options.recipe, options.data, options.profile)
     images = data.open_images(settings.data, settings.size, settings.images)
     name = "daisies" if images.is_daisies else Path(options.data).name
-    print(
-        record.write_results(options.results, options.depths, options.seeds, options.recipe, name)
-    )
+    print(record.write_results(options.results, _chosen(options), name))
     if images.is_daisies:
         print(record.describe_daisies(options.data))
 
@@ -136,6 +141,19 @@ def bench(options) -> None:
     for key in options.rows:
         check_choice("ROWS", key, bench.ROWS)
     print(bench.run(options.rows, options.data))
+
+
+def _chosen(options) -> list:
+    from poolae import runs
+
+    return runs.choose(
+        options.depths,
+        options.seeds,
+        options.others,
+        recipe=options.recipe,
+        data=options.data,
+        profile=options.profile,
+    )
 
 
 def _numbers(text: str) -> list[int]:

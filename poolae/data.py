@@ -31,6 +31,7 @@ from poolae.cache import FORMAT, digest, open_stored, write_json, writing_images
 from poolae.colour import lab01_to_rgb, rgb_to_lab01
 from poolae.errors import UserError
 from poolae.files import build_folder
+from poolae.settings import Settings
 from poolae.sources import Item, find_items, manifest, name_hash, picture
 
 __all__ = [
@@ -39,9 +40,11 @@ __all__ = [
     "Part",
     "lab01_to_rgb",
     "load",
+    "load_for",
     "near_duplicates",
     "open_images",
     "rgb_to_lab01",
+    "shuffle_tiles",
     "split",
 ]
 
@@ -53,6 +56,7 @@ MIN_IMAGES = 4  # the fewest that a 3:1 split can divide
 # and shows different flowers. The threshold is halfway.
 MAX_DISTANCE = 60
 
+TILES = 4  # the tiles along one side of an image that is scrambled
 CHUNK = 8  # images that a worker takes at a time
 
 
@@ -185,6 +189,32 @@ def load(
     return Data(train, test, images)
 
 
+def load_for(settings: Settings) -> Data:
+    """`load` what a run is trained and tested on."""
+    return load(settings.data, settings.size, settings.split, settings.images)
+
+
+def shuffle_tiles(planes: np.ndarray, seed: int, back: bool = False) -> np.ndarray:
+    """Put the 4 x 4 tiles of every image in an order of its own, or (`back`) in place again.
+
+    Parameters
+    ----------
+    planes : (N, C, S, S) array
+        `S` a multiple of 4.
+    seed
+        Picks the orders.
+    """
+    n, c, side = planes.shape[:3]
+    tile = side // TILES
+    cut = planes.reshape(n, c, TILES, tile, TILES, tile).swapaxes(3, 4)
+    cut = cut.reshape(n, c, TILES**2, tile, tile)
+    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(TILES**2), (n, 1)), axis=1)
+    orders = np.argsort(orders, axis=1) if back else orders
+    moved = np.take_along_axis(cut, orders[:, None, :, None, None], axis=2)
+    moved = moved.reshape(n, c, TILES, TILES, tile, tile).swapaxes(3, 4)
+    return moved.reshape(planes.shape)
+
+
 def open_images(
     source: str | os.PathLike,
     size: int,
@@ -203,7 +233,8 @@ def open_images(
     Parameters
     ----------
     source
-        "synthetic" (drawn daisies), "daisies" (Kaggle's Flowers Recognition,
+        "synthetic" (drawn daisies), "synthetic:<cycles per image>" (the same with
+        their chroma cut off there), "daisies" (Kaggle's Flowers Recognition,
         class daisy, downloaded once) or a folder, searched with its subfolders
         for JPEG, PNG, WebP, BMP, GIF and TIFF files under whatever name.
         Symbolic links to folders are not followed.

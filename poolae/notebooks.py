@@ -14,6 +14,7 @@ import pandas as pd
 
 from poolae.errors import UserError
 from poolae.files import build_folder, cannot_write
+from poolae.settings import DEPTHS, Settings
 
 
 def execute_notebook(
@@ -112,12 +113,17 @@ def _keep(partial: Path, failed: Path) -> None:
         os.replace(partial, failed)
 
 
-def render_report(results: Path, depths: Sequence[int], seeds: Sequence[int], recipe: str) -> None:
-    """Render the executed notebooks under `results` as `results/report.html`."""
+def render_report(results: Path, wanted: Sequence[Settings]) -> None:
+    """Render the executed notebooks under `results` as `results/report.html`.
+
+    `wanted` are the runs; of those of the published networks, the first seed's are shown.
+    """
     from poolae import report, runs
 
-    found = runs.find(results, depths, seeds, recipe=recipe)
-    first = [run for run in found if run.settings.seed == seeds[0]]
+    found = runs.find(results, wanted)
+    one = found[0].settings
+    shown = {f"pool{depth}-{one.name.partition('-')[2]}" for depth in DEPTHS}
+    first = [run for run in found if run.name in shown]
     chapters = [report.Section(results / "01_data.ipynb", "data")]
     for run in first:
         parent = None if run is first[0] else first[0].name

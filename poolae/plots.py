@@ -17,7 +17,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-ARM_COLOURS = {"pool0": "#0072B2", "pool1": "#E69F00", "pool2": "#009E73", "pool3": "#D55E00"}
+ARM_COLOURS = {
+    "pool0": "#0072B2",
+    "pool1": "#E69F00",
+    "pool2": "#009E73",
+    "pool3": "#D55E00",
+    # The matched family: the same hues, darker; its controls: others.
+    "matched0": "#00456B",
+    "matched1": "#8A5F00",
+    "matched2": "#005F45",
+    "matched3": "#803900",
+    "dilated": "#56B4E9",
+    "narrow": "#CC79A7",
+    "lossless": "#6A3D9A",
+    "skip": "#999933",
+}
 BASELINE_STYLES = {
     "grey": dict(color="0.65", linestyle=(0, (1, 1.5))),
     "training median": dict(color="0.5", linestyle=(0, (4, 2))),
@@ -26,16 +40,20 @@ BASELINE_STYLES = {
 STAGE_COLOURS = {
     "conv": "#CFE8DC",
     "pool": "#F3E6A1",
+    "unshuffle": "#F3E6A1",
     "up": "#F6D2AE",
+    "shuffle": "#F6D2AE",
     "deconv": "#CFD6EE",
     "output": "#EFC4CF",
 }
 STAGE_NAMES = {
-    "conv": "convolution 3 × 3, ReLU, BatchNorm",
-    "pool": "max pooling",
+    "conv": "convolution, ReLU, BatchNorm",
+    "pool": "pooling",
+    "unshuffle": "space to depth",
     "up": "nearest upsampling",
-    "deconv": "transposed convolution 3 × 3, ReLU, BatchNorm",
-    "output": "transposed convolution 3 × 3",
+    "shuffle": "depth to space",
+    "deconv": "transposed convolution, ReLU, BatchNorm",
+    "output": "output convolution",
 }
 STYLE = {
     "figure.dpi": 100,
@@ -59,6 +77,11 @@ STYLE = {
     "svg.fonttype": "path",
 }
 CHROMA_RANGE = 50  # units of a or b shown at full colour
+
+
+def arm_colour(arm: str) -> str:
+    """Return the colour of an arm; a variant such as "pool3-max2" is drawn in grey."""
+    return ARM_COLOURS.get(arm, "0.35")
 
 
 def new_figure(width: float = 7.2, height: float = 4.0) -> Figure:
@@ -343,6 +366,8 @@ def architecture(stages: Sequence, size: int, ax: Axes | None = None) -> Axes:
         ax = new_figure(10, 2.1).add_subplot()
     x, seen = 0.0, {}
     for stage in stages:
+        if stage.kind in ("keep", "add"):  # they yield what they are given
+            continue
         side = size / stage.reduction
         wide, lean = 1.1 * np.sqrt(stage.out_channels), 0.32 * side
         low = (size - side) / 2

@@ -22,17 +22,17 @@ README = FIGURES.parent / "README.md"
 DESCRIBED = REFERENCE / "daisies_described.json"
 
 
-def write_results(results: Path, depths, seeds, recipe: str, name: str) -> Path:
+def write_results(results: Path, wanted, name: str) -> Path:
     """Write the scores of finished runs, and of the baselines beside them, to results.csv.
 
     Parameters
     ----------
-    results, depths, seeds, recipe
-        Which runs.
+    results, wanted
+        Which runs, as in `runs.find`.
     name
         What to call the data.
     """
-    found = runs.find(results, depths, seeds, recipe)
+    found = runs.find(results, wanted)
     compared = evaluate.compare(found)
     about = found[0].about
     s = found[0].settings

@@ -5,12 +5,15 @@ A run's folder holds
     losses.csv            loss and seconds of every step
     snapshots.npy         predictions of one test image along the way, (K, 2, H, W)
     predictions.npy       chroma of the test images, (N, 2, H, W) float16
+    scrambled.npy         the same, predicted from shuffled tiles that were put back after
+    gradients.npy         on which input pixels the middle of the output depends, (H, W)
     scores.csv            one row per test image
     run.json              settings, timing, machine; written last, so it marks the rest as whole
 """
 
 from __future__ import annotations
 
+import copy
 import datetime
 import hashlib
 import json
@@ -31,7 +34,7 @@ import pandas as pd
 from poolae import data, metrics
 from poolae.errors import UserError
 from poolae.files import build_folder, code_digest, replacing
-from poolae.settings import Settings, make_settings
+from poolae.settings import Settings, from_name, make_settings
 
 RUN_FILE = "run.json"
 
@@ -69,6 +72,11 @@ class Run:
         return np.load(self.folder / "predictions.npy", mmap_mode="r")
 
     @cached_property
+    def gradients(self) -> np.ndarray:
+        """On which input pixels the middle of the output depends: `models.gradient_map`."""
+        return np.load(self.folder / "gradients.npy")
+
+    @cached_property
     def snapshots(self) -> np.ndarray:
         """Predictions of the first test image along training, (K, 2, H, W) in [0, 1]."""
         return np.load(self.folder / "snapshots.npy")
@@ -81,10 +89,9 @@ class Run:
         """Rebuild the trained `Autoencoder`, on the CPU, ready to predict."""
         from safetensors.torch import load_file
 
-        from poolae.models import build
+        from poolae.models import build_for
 
-        s = self.settings
-        network = build(s.pool_depth, s.base_width, s.pooling)
+        network = build_for(self.settings)
         network.load_state_dict(load_file(self.folder / "weights.safetensors"))
         return network.eval()
 
@@ -109,14 +116,18 @@ def train(settings: Settings, results: str | os.PathLike) -> Run:
         If the data cannot be had, training diverges, or a file cannot be written.
     """
     folder = Path(results) / "runs" / settings.name
-    images = data.load(settings.data, settings.size, settings.seed, settings.images)
+    images = data.load_for(settings)
     print_ = fingerprint(settings, images)
     about = _read_about(folder)
     if about is None or about["fingerprint"] != print_:
         about = _train(settings, images, folder, print_)
     scorer = code_digest("metrics")
     if about.get("scored_with") != scorer:
-        scores = score(np.load(folder / "predictions.npy").astype(np.float32), images.test)
+        run = Run(folder, about)
+        scores = score(np.asarray(run.predictions, np.float32), images)
+        scrambled = np.load(folder / "scrambled.npy").astype(np.float32)
+        scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, images.test.chroma)
+        scores["training_error"] = about["training_error"]
         with replacing(folder / "scores.csv") as temporary:
             scores.to_csv(temporary, float_format="%.6g")
         about["scored_with"] = scorer
@@ -125,22 +136,22 @@ def train(settings: Settings, results: str | os.PathLike) -> Run:
     return Run(folder, about)
 
 
-def score(predicted: np.ndarray, test: data.Part) -> pd.DataFrame:
-    """Return one row of scores per test image, indexed by its name."""
-    columns = {"mean_absolute_error": metrics.mean_absolute_error(predicted, test.chroma)}
-    curve = metrics.accuracy_curve(predicted, test.chroma)
-    columns |= {f"accuracy_{b:.3f}": curve[:, k] for k, b in enumerate(metrics.BOUNDS)}
+def score(predicted: np.ndarray, images: data.Data) -> pd.DataFrame:
+    """Return one row of `metrics.image_scores` per test image, indexed by its name."""
+    rarity = metrics.colour_rarity(images.train.chroma)
+    test = images.test
+    columns = metrics.image_scores(predicted, test.chroma, test.lightness, rarity)
     return pd.DataFrame(columns, index=pd.Index(test.names, name="image"))
 
 
 def fingerprint(settings: Settings, images: data.Data) -> str:
     """Return a digest of all that decides a run's weights, except the machine.
 
-    The name of the data does not count, their content does; of the code,
+    The names of the data and of the profile do not count, what they stand for does; of the code,
     `models` and `train` count, but not their comments.
     """
     parts = [
-        json.dumps({**settings.asdict(), "data": None}, sort_keys=True),
+        json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
         images.images.key,
         json.dumps([images.train.names, images.test.names]),
         code_digest("models", "train"),
@@ -154,10 +165,32 @@ def results_folder(source: str, profile: str) -> Path:
     return build_folder() / f"{slug}-{profile}"
 
 
-def find(
-    results: str | os.PathLike, depths: Iterable[int], seeds: Iterable[int], recipe: str
-) -> list[Run]:
-    """Return the finished runs of these depths and seeds, ordered by depth, then seed.
+def choose(
+    depths: Iterable[int],
+    seeds: Iterable[int],
+    others: Iterable[str] = (),
+    *,
+    recipe: str = "corrected",
+    data: str = "synthetic",
+    profile: str = "quick",
+) -> list[Settings]:
+    """Return the settings of the published networks of these depths and seeds, and of others.
+
+    Parameters
+    ----------
+    depths, seeds
+        Every combination of the two, ordered by depth, then seed.
+    others
+        Names of further runs, such as "dilated-seed0".
+    recipe, data, profile
+        As in `settings.make_settings`.
+    """
+    made = [make_settings(depth, seed, recipe, data, profile) for depth in depths for seed in seeds]
+    return made + [from_name(name, data, profile) for name in others]
+
+
+def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
+    """Return these runs, finished, in the same order.
 
     Raises
     ------
@@ -165,38 +198,24 @@ def find(
         If one is missing; the sentence names it.
     """
     found = []
-    for depth in depths:
-        for seed in seeds:
-            name = make_settings(depth, seed, recipe).name
-            folder = Path(results) / "runs" / name
-            if (about := _read_about(folder)) is None:
-                raise UserError(
-                    f"The run {name} is not in {results}: train it with notebooks/02_train, "
-                    "or all of them with `make report`."
-                )
-            found.append(Run(folder, about))
+    for settings in wanted:
+        folder = Path(results) / "runs" / settings.name
+        if (about := _read_about(folder)) is None:
+            raise UserError(
+                f"The run {settings.name} is not in {results}: train it with notebooks/02_train, "
+                "or all of them with `make report`."
+            )
+        found.append(Run(folder, about))
     return found
 
 
-def find_or_train(
-    results: str | os.PathLike,
-    depths: Iterable[int],
-    seeds: Iterable[int],
-    *,
-    recipe: str,
-    data: str,
-    profile: str,
-) -> list[Run]:
-    """Return the runs of these depths and seeds, ordered alike, training those that are missing.
+def find_or_train(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
+    """Return these runs, in the same order, training those that are missing.
 
     Under `make report` they are all there; a notebook that is run by hand gets
     what it needs.
     """
-    return [
-        train(make_settings(depth, seed, recipe, data, profile), results)
-        for depth in depths
-        for seed in seeds
-    ]
+    return [train(settings, results) for settings in wanted]
 
 
 def commit() -> str:
@@ -230,10 +249,10 @@ def _read_about(folder: Path) -> dict | None:
 
 
 def _train(settings: Settings, images: data.Data, folder: Path, print_: str) -> dict:
-    import torch
     from safetensors.torch import save_file
 
     from poolae import train as training
+    from poolae.models import effective_receptive_field, gradient_map
 
     threads = training.settle_in()
     began = time.monotonic()
@@ -246,8 +265,13 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str) -> 
         checkpoint,
         print_,
     )
-    lightness = torch.from_numpy(images.test.lightness).to(training.device())
-    predicted = network.predict(lightness).cpu().numpy()
+    test, some = images.test, slice(len(images.test))
+    predicted = network.predict_array(test.lightness)
+    scrambled = network.predict_array(data.shuffle_tiles(test.lightness, settings.split))
+    scrambled = data.shuffle_tiles(scrambled, settings.split, back=True)
+    fitted = network.predict_array(images.train.lightness[some])
+    training_error = metrics.mean_absolute_error(fitted, images.train.chroma[some]).mean()
+    gradients = gradient_map(copy.deepcopy(network).cpu(), test.lightness[:16])
     about = {
         "name": settings.name,
         "settings": settings.asdict(),
@@ -256,6 +280,11 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str) -> 
         "training_images": len(images.train.names),
         "test_images": len(images.test.names),
         "parameters": network.parameter_count,
+        "receptive_field": network.receptive_field,
+        "effective_receptive_field": effective_receptive_field(gradients),
+        "bottleneck_values": min(s.values(settings.size) for s in network.stages[:-1]),
+        "macs": network.macs(settings.size),
+        "training_error": float(training_error),
         "training_seconds": float(history["seconds"].sum()),
         "seconds": time.monotonic() - began,
         "device": str(training.device()),
@@ -274,10 +303,15 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str) -> 
         save_file(weights, temporary, {"settings": json.dumps(settings.asdict())})
     with replacing(folder / "losses.csv") as temporary:
         losses.to_csv(temporary, float_format="%.6g")
-    with replacing(folder / "snapshots.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, history["snapshots"])
-    with replacing(folder / "predictions.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, predicted.astype(np.float16))
+    arrays = {
+        "snapshots": history["snapshots"],
+        "predictions": predicted.astype(np.float16),
+        "scrambled": scrambled.astype(np.float16),
+        "gradients": gradients,
+    }
+    for name, array in arrays.items():
+        with replacing(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, array)
     with replacing(folder / RUN_FILE) as temporary:
         temporary.write_text(json.dumps(about, indent=1))
     checkpoint.unlink(missing_ok=True)

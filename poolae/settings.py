@@ -6,13 +6,19 @@ notebook need in order to refuse an impossible parameter at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from poolae.errors import UserError
 
 DEPTHS = (0, 1, 2, 3)
-POOLINGS = ("max5", "max2")
+# The published network, the matched skeleton, and its four controls with the one depth of each.
+CONTROLS = {"dilated": 0, "narrow": 3, "lossless": 3, "skip": 3}
+FAMILIES = ("published", "matched", *CONTROLS)
+POOLINGS = ("max5", "max2", "average", "strided", "blur")
+
+BANDED = "synthetic:"  # synthetic images whose chroma ends at so many cycles per image
 
 # How large a run is. Seeds are chosen in the Makefile.
 PROFILES: dict[str, dict] = {
@@ -20,8 +26,10 @@ PROFILES: dict[str, dict] = {
     "smoke": dict(size=32, base_width=4, steps=24, batch_size=8, images=48),
     # minutes on two cores
     "quick": dict(size=64, base_width=16, steps=300, batch_size=16, images=320),
-    # two hours on two cores, with the Makefile's six seeds
-    "standard": dict(size=64, base_width=16, steps=1500, batch_size=16, images=768),
+    # two hours on two cores, with the Makefile's six seeds and every arm
+    "standard": dict(size=64, base_width=16, steps=400, batch_size=16, images=768),
+    # a small network for as many steps as the original: shows slow oscillations of the loss
+    "long": dict(size=32, base_width=4, steps=100_000, batch_size=16, images=320),
     # the original's scale; wants a GPU
     "published": dict(size=128, base_width=64, steps=100_000, batch_size=16, images=768),
 }
@@ -35,6 +43,17 @@ RECIPES: dict[str, dict] = {
         weight_decay=5e-5,
         one_cycle=False,
         accumulate_gradients=True,
+        clamp_in_training=True,
+        midrange_output=False,
+        flips=False,
+    ),
+    # The same with the gradients cleared.
+    "cleared": dict(
+        optimiser="adam",
+        learning_rate=1e-5,
+        weight_decay=5e-5,
+        one_cycle=False,
+        accumulate_gradients=False,
         clamp_in_training=True,
         midrange_output=False,
         flips=False,
@@ -57,13 +76,17 @@ RECIPES: dict[str, dict] = {
 class Settings:
     """Everything that decides a run's result, apart from the code and the machine."""
 
-    data: str  # "synthetic", "daisies" or a folder of images
+    profile: str  # the name of the bundle that the scale comes from
+    data: str  # "synthetic", "synthetic:<bandwidth>", "daisies" or a folder of images
     images: int | None  # how many synthetic images to draw; None for photographs
     size: int  # side of the square images, pixels
-    pool_depth: int  # pooling layers, 0 to 3
-    pooling: str  # "max5" as in the published code, "max2" as in its figure
+    pool_depth: int  # pooling layers (or strides), 0 to 3
+    family: str  # "published", "matched" or one of the matched family's controls
+    pooling: str  # "max5" as in the published code, "max2" as in its figure, ...
+    bottleneck: int  # channels at the bottleneck; 0: as published
     base_width: int  # channels of the first convolution; 64 in the original
-    seed: int  # picks the split, the initialisation and the order of the batches
+    seed: int  # picks the initialisation and the order of the batches
+    split: int  # picks the split; equal to the seed unless seeds are compared on one split
     recipe: str  # the name of the bundle that the rest of the fields come from
     steps: int  # optimiser steps
     batch_size: int  # images per step
@@ -77,14 +100,25 @@ class Settings:
     flips: bool  # mirror half of the training images left to right
 
     @property
+    def arm(self) -> str:
+        """What is compared: the name without seed and split, such as "pool3-max2"."""
+        if self.family == "published":
+            parts = [f"pool{self.pool_depth}"]
+            parts += [self.pooling] * (self.pooling != "max5")
+            parts += [f"c{self.bottleneck}"] * (self.bottleneck > 0)
+        else:
+            parts = [f"matched{self.pool_depth}" if self.family == "matched" else self.family]
+        parts += [self.recipe] * (self.recipe != "corrected")
+        parts += ["long"] * (self.profile == "long")
+        if self.data.startswith(BANDED):
+            parts.append("band" + self.data.removeprefix(BANDED))
+        return "-".join(parts)
+
+    @property
     def name(self) -> str:
-        """The run's name, from which `parse_name` recovers its parameters."""
-        parts = [f"pool{self.pool_depth}"]
-        if self.pooling != "max5":
-            parts.append(self.pooling)
-        if self.recipe != "corrected":
-            parts.append(self.recipe)
-        return "-".join([*parts, f"seed{self.seed}"])
+        """The run's name, such as "pool3-max2-seed0"; `from_name` reads it."""
+        split = f"-split{self.split}" * (self.split != self.seed)
+        return f"{self.arm}-seed{self.seed}{split}"
 
     def asdict(self) -> dict:
         """Return the fields as a plain dictionary."""
@@ -105,15 +139,20 @@ def make_settings(
     recipe: str = "corrected",
     data: str = "synthetic",
     profile: str = "quick",
+    family: str = "published",
     pooling: str = "max5",
+    bottleneck: int = 0,
+    split: int | None = None,
     **overrides,
 ) -> Settings:
     """Fill a run's settings from a profile and a recipe.
 
     Parameters
     ----------
-    pool_depth, seed, recipe, data, pooling
+    pool_depth, seed, recipe, data, family, pooling, bottleneck
         As in `Settings`.
+    split
+        As in `Settings`; None for the seed.
     profile
         Key of `PROFILES`: how large the run is.
     **overrides
@@ -125,13 +164,25 @@ def make_settings(
         If a name is unknown or a value impossible; the sentence says which.
     """
     check_choice("pool_depth", pool_depth, DEPTHS)
+    check_choice("family", family, FAMILIES)
     check_choice("pooling", pooling, POOLINGS)
     check_choice("recipe", recipe, RECIPES)
     check_choice("profile", profile, PROFILES)
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UserError(f"seed is {seed!r}: give a whole number from 0.")
-    if not isinstance(data, str) or not data:
-        raise UserError(f"data is {data!r}: give 'synthetic', 'daisies' or a folder of images.")
+    split = seed if split is None else split
+    for what, value in (("seed", seed), ("split", split), ("bottleneck", bottleneck)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise UserError(f"{what} is {value!r}: give a whole number from 0.")
+    if pool_depth != (depth := CONTROLS.get(family, pool_depth)):
+        raise UserError(f"pool_depth is {pool_depth}: the {family} network has {depth}.")
+    if family != "published" and (pooling != "max5" or bottleneck):
+        raise UserError(f"pooling and bottleneck belong to the published family, not to {family}.")
+    if bottleneck and not pool_depth:
+        raise UserError("bottleneck needs a pool_depth of at least 1.")
+    if not isinstance(data, str) or not data or not _is_bandwidth(data):
+        raise UserError(
+            f"data is {data!r}: give 'synthetic', 'synthetic:<cycles per image>', "
+            "'daisies' or a folder of images."
+        )
     bundle = {**PROFILES[profile], **RECIPES[recipe]}
     for key, value in overrides.items():
         if key not in bundle:
@@ -151,8 +202,63 @@ def make_settings(
             f"size is {bundle['size']}: {pool_depth} pooling layers need a multiple "
             f"of {2**pool_depth}."
         )
-    if data != "synthetic":
+    if data != "synthetic" and not data.startswith(BANDED):
         bundle["images"] = None
     return Settings(
-        data=data, pool_depth=pool_depth, pooling=pooling, seed=seed, recipe=recipe, **bundle
+        profile=profile,
+        data=data,
+        pool_depth=pool_depth,
+        family=family,
+        pooling=pooling,
+        bottleneck=bottleneck,
+        seed=seed,
+        split=split,
+        recipe=recipe,
+        **bundle,
     )
+
+
+def from_name(name: str, data: str = "synthetic", profile: str = "quick") -> Settings:
+    """Return the settings of the run called `name`, the inverse of `Settings.name`.
+
+    Raises
+    ------
+    UserError
+        If no run can be called that.
+    """
+    given: dict = {"data": data, "profile": profile}
+    match = re.fullmatch(r"(.+)-seed(\d+)(?:-split(\d+))?", name)
+    arm, *rest = match[1].split("-") if match else [""]
+    if family := re.fullmatch(r"(pool|matched)(\d+)", arm):
+        given["family"] = {"pool": "published"}.get(family[1], family[1])
+        given["pool_depth"] = int(family[2])
+    elif arm in CONTROLS:
+        given["family"], given["pool_depth"] = arm, CONTROLS[arm]
+    else:
+        raise UserError(
+            f"{name!r} is not the name of a run: write it like pool1-seed0, matched3-seed2, "
+            f"{'-seed0, '.join(CONTROLS)}-seed0, pool3-max2-seed0 or pool3-c16-seed0."
+        )
+    for part in rest:
+        if part in POOLINGS:
+            given["pooling"] = part
+        elif part in RECIPES:
+            given["recipe"] = part
+        elif part == "long":
+            given["profile"] = part
+        elif number := re.fullmatch(r"(c|band)(\d+)", part):
+            if number[1] == "c":
+                given["bottleneck"] = int(number[2])
+            else:
+                given["data"] = BANDED + number[2]
+        else:
+            raise UserError(f"{name!r} is not the name of a run: {part!r} says nothing.")
+    given["seed"] = int(match[2])
+    given["split"] = int(match[3] or match[2])
+    return make_settings(**given)
+
+
+def _is_bandwidth(data: str) -> bool:
+    """Tell whether what follows "synthetic:", if anything does, is a whole number from 1."""
+    band = data.removeprefix(BANDED) if data.startswith(BANDED) else "1"
+    return band.isascii() and band.isdigit() and int(band) > 0

@@ -18,6 +18,7 @@ from poolae.cache import digest, read_json, write_json
 from poolae.decode import MAX_BYTES, decode_file, reason, sniff
 from poolae.errors import UserError
 from poolae.files import REFERENCE, code_digest
+from poolae.settings import BANDED
 
 KAGGLE_DATASET = "alxmamaev/flowers-recognition"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -28,7 +29,7 @@ class Item(NamedTuple):
 
     name: str
     content: str  # digest of the file, or of the code that draws
-    origin: str | int  # path of the file, or index of the drawing
+    origin: str | tuple[int, int | None]  # path of the file, or index and bandwidth of a drawing
 
 
 def find_items(
@@ -43,8 +44,9 @@ def find_items(
     UserError
         If the folder is missing or Kaggle cannot be reached.
     """
-    if source == "synthetic":
-        return _synthetic_items(256 if n is None else n), []
+    if source == "synthetic" or source.startswith(BANDED):
+        band = int(source.removeprefix(BANDED)) if source.startswith(BANDED) else None
+        return _synthetic_items(256 if n is None else n, band), []
     files, excluded = _daisy_files(cache) if source == "daisies" else _folder_files(source)
     root = source if source == "daisies" else os.path.abspath(os.path.expanduser(source))
     items, unreadable = _fingerprint(files, n, workers, cache, root)
@@ -59,7 +61,8 @@ def picture(item: Item, size: int) -> tuple[np.ndarray, np.ndarray] | str:
 
     # Two drawings are never the same picture: a hash of its own keeps each apart.
     apart = np.frombuffer(hashlib.sha256(item.name.encode()).digest(), np.uint64)
-    return draw(item.origin, size), apart
+    index, band = item.origin
+    return draw(index, size, chroma_bandwidth=band), apart
 
 
 @cached
@@ -74,9 +77,9 @@ def name_hash(purpose: str, name: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _synthetic_items(n: int) -> list[Item]:
-    drawing = code_digest("synthetic")
-    return [Item(f"daisy-{index:05d}", f"{drawing} {index}", index) for index in range(n)]
+def _synthetic_items(n: int, band: int | None) -> list[Item]:
+    drawing = code_digest("synthetic") + f" {band}" * (band is not None)
+    return [Item(f"daisy-{index:05d}", f"{drawing} {index}", (index, band)) for index in range(n)]
 
 
 # --- Finding the files ---------------------------------------------------------------

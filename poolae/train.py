@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import nn
 
 from poolae.errors import UserError
 from poolae.files import replacing
-from poolae.models import Autoencoder, build
+from poolae.models import Autoencoder, build_for
 from poolae.settings import Settings
 
 __all__ = ["device", "fit", "settle_in", "snapshot_steps"]
@@ -229,6 +230,7 @@ def fit(
     shown: np.ndarray,
     checkpoint: str | os.PathLike,
     fingerprint: str = "",
+    watch: Callable[[int, dict[str, np.ndarray]], None] | None = None,
 ) -> tuple[Autoencoder, dict[str, np.ndarray]]:
     """Train one network, from its last checkpoint where there is one.
 
@@ -245,6 +247,8 @@ def fit(
         `fingerprint` and versions of data and code only.
     fingerprint
         Digest of data and code.
+    watch
+        Called with the number of steps done and the history, now and then and at the end.
 
     Returns
     -------
@@ -259,7 +263,7 @@ def fit(
         If the loss is not finite, or a checkpoint cannot be written.
     """
     place, checkpoint = device(), Path(checkpoint)
-    network = build(settings.pool_depth, settings.base_width, settings.pooling, settings.seed)
+    network = build_for(settings)
     if settings.midrange_output:
         network.start_from(0.5)
     network = network.to(place, memory_format=torch.channels_last)
@@ -305,6 +309,8 @@ def fit(
             now = time.monotonic()
             if now - said > pause:
                 print(progress_line(settings, history, started, step), flush=True)
+                if watch:
+                    watch(step, history)
                 said, pause = now, min(60.0, 2 * pause)
             if now - saved > max(CHECKPOINT_SECONDS, save_cost / CHECKPOINT_SHARE):
                 save()
@@ -313,6 +319,8 @@ def fit(
     except KeyboardInterrupt:
         save()
         raise
+    if watch:
+        watch(step, history)
     return network, history
 
 
