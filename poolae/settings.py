@@ -46,6 +46,7 @@ RECIPES: dict[str, dict] = {
         clamp_in_training=True,
         midrange_output=False,
         flips=False,
+        averaging=0.0,
     ),
     # The same with the gradients cleared.
     "cleared": dict(
@@ -57,6 +58,7 @@ RECIPES: dict[str, dict] = {
         clamp_in_training=True,
         midrange_output=False,
         flips=False,
+        averaging=0.0,
     ),
     # The same task with the gradients cleared, and what earned its place.
     "corrected": dict(
@@ -68,6 +70,7 @@ RECIPES: dict[str, dict] = {
         clamp_in_training=False,
         midrange_output=True,
         flips=True,
+        averaging=0.98,
     ),
 }
 
@@ -98,6 +101,7 @@ class Settings:
     clamp_in_training: bool  # clip the output to [0, 1] before the loss (HardTanh)
     midrange_output: bool  # start from the output 0.5 everywhere, which is grey
     flips: bool  # mirror half of the training images left to right
+    averaging: float  # decay of a moving average of the weights, which predicts; 0 for none
 
     @property
     def arm(self) -> str:
@@ -196,6 +200,8 @@ def make_settings(
     for key in ("size", "base_width", "steps", "batch_size", "images"):
         if bundle[key] < 1:
             raise UserError(f"{key} is {bundle[key]}: give a whole number from 1.")
+    if not 0 <= bundle["averaging"] < 1:
+        raise UserError(f"averaging is {bundle['averaging']}: give 0 or a decay below 1.")
     check_choice("optimiser", bundle["optimiser"], ("adam", "adamw", "muon"))
     if bundle["size"] % 2**pool_depth:
         raise UserError(

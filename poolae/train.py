@@ -21,6 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from poolae.errors import UserError
 from poolae.files import replacing
@@ -31,6 +32,7 @@ __all__ = ["device", "fit", "settle_in", "snapshot_steps"]
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 SNAPSHOTS = 20  # pictures along the loss curve
+NORMALISED = 320  # images that batch normalisation is estimated from for averaged weights
 CHECKPOINT_SECONDS = 20.0  # at least this long between two checkpoints ...
 CHECKPOINT_SHARE = 0.02  # ... and at most this share of the time spent on writing them
 
@@ -124,8 +126,31 @@ class KernelMuon(torch.optim.Muon):
         return super().step(closure)
 
 
+class WeightAverage(torch.optim.Optimizer):
+    """An exponential moving average of the weights, kept like an optimiser's state."""
+
+    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
+        super().__init__(parameters, {"lr": 0.0, "decay": decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                average = self.state[p].setdefault("average", p.detach().clone())
+                average.lerp_(p, 1 - group["decay"])
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Give every weight its average."""
+        for p, state in self.state.items():
+            p.copy_(state["average"])
+
+
 def make_optimisers(network: Autoencoder, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Return the optimisers, each with the peak learning rate in `initial_lr` of its groups."""
+    """Return the optimisers, each with the peak learning rate in `initial_lr` of its groups.
+
+    Where the settings ask for it, a `WeightAverage` is the last.
+    """
     rate, decay = settings.learning_rate, settings.weight_decay
     rest, betas = list(network.parameters()), (0.9, 0.99)
     if settings.optimiser == "adam":
@@ -137,6 +162,8 @@ def make_optimisers(network: Autoencoder, settings: Settings) -> list[torch.opti
             rest = [p for p in rest if not any(p is k for k in kernels)]
             made.append(KernelMuon(kernels, rate, decay))
         made.append(torch.optim.AdamW(rest, rate, betas, weight_decay=decay, fused=True))
+    if settings.averaging:
+        made.append(WeightAverage(list(network.parameters()), settings.averaging))
     for optimiser in made:
         for group in optimiser.param_groups:
             group["initial_lr"] = group["lr"]
@@ -319,6 +346,10 @@ def fit(
     except KeyboardInterrupt:
         save()
         raise
+    if settings.averaging:
+        optimisers[-1].apply()
+        pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
+        update_bn([picture.to(place) for picture in pictures], network)
     if watch:
         watch(step, history)
     return network, history
