@@ -46,7 +46,8 @@ EXECUTE  = $(LAUNCH) $(PY) -m poolae execute $(CHOICE)
 # What each step is made from: a change in plotting redraws, a change in a model retrains.
 TRAINING := $(patsubst %,poolae/%.py,cache colour data decode files metrics models runs \
               settings sources synthetic train)
-DRAWING  := $(TRAINING) $(patsubst %,poolae/%.py,baselines display plots)
+DRAWING  := $(TRAINING) $(patsubst %,poolae/%.py,baselines display evaluate ledger \
+              mixture plots prose statistics study)
 run       = $1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2
 PUBLISHED = $(foreach s,$(SEEDS),$(foreach d,$(DEPTHS),$(call run,pool$d,$s)))
 NAMES    := $(PUBLISHED) $(OTHERS)

@@ -2,48 +2,230 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from poolae import data, metrics
-from poolae.baselines import BASELINES
+from poolae.baselines import BASELINES, oracles
 from poolae.colour import rgb_to_lab01
-from poolae.files import REFERENCE
+from poolae.files import REFERENCE, code_digest, replacing
+from poolae.metrics import BANDS
 from poolae.runs import Run, score
+from poolae.settings import DEPTHS, Settings
+from poolae.statistics import holm, paired_contrast
 
 ACCURACIES = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
 
 
-def compare(found: Sequence[Run]) -> pd.DataFrame:
-    """Return the mean scores of every run, and of each baseline on the same splits.
+def tabulate(found: Sequence[Run], results: str | os.PathLike) -> pd.DataFrame:
+    """Return the scores of every test image under every run, and under what runs must beat.
+
+    Parameters
+    ----------
+    found
+        Runs of any arms and seeds.
+    results
+        Folder of the runs, where the scores of the baselines are kept too.
 
     Returns
     -------
     DataFrame
-        One row per arm and seed: `kind` ("network" or "baseline"), `arm`,
-        `seed`, `mean_absolute_error` and `accuracy_0.000` ... `accuracy_0.100`,
-        each the uniform mean over the test images of that seed's split.
+        One row per arm, seed and test image: `kind` ("network", "baseline" or "oracle"), `arm`,
+        `seed`, `image` and the columns of `runs.score`, and for networks `scrambled_error` and
+        `training_error`. Baselines and oracles stand on the split of every seed.
     """
-    rows = [
-        {"kind": "network", "arm": arm(run), "seed": run.settings.seed, **run.scores.mean()}
+    tables = [
+        run.scores.copy().reset_index().assign(kind="network", arm=run.arm, seed=run.settings.seed)
         for run in found
     ]
-    for settings in {run.settings.seed: run.settings for run in found}.values():
-        images = data.load(settings.data, settings.size, settings.seed, settings.images)
-        for name, fit in BASELINES.items():
-            predict = fit(images.train.lightness, images.train.chroma)
-            scores = score(predict(images.test.lightness), images.test)
-            rows.append({"kind": "baseline", "arm": name, "seed": settings.seed, **scores.mean()})
-    return pd.DataFrame(rows)
+    tables += [
+        baseline_scores(settings, results).assign(seed=settings.split)
+        for settings in {run.settings.split: run.settings for run in found}.values()
+    ]
+    frame = pd.concat(tables, ignore_index=True)
+    first = ["kind", "arm", "seed", "image"]
+    return frame[first + [column for column in frame if column not in first]]
 
 
-def arm(run: Run) -> str:
-    """Return the name that a run shares with the same network trained from other seeds."""
-    return run.name.removesuffix(f"-seed{run.settings.seed}")
+def baseline_scores(settings: Settings, results: str | os.PathLike) -> pd.DataFrame:
+    """Return the scores of every baseline and oracle on the split of these settings.
+
+    They are kept in `results/baselines`, and made again when the data or their code changes.
+
+    Returns
+    -------
+    DataFrame
+        `kind`, `arm`, `image` and the columns of `runs.score`.
+    """
+    images = data.load_for(settings)
+
+    def make() -> pd.DataFrame:
+        lightness, chroma = images.train.lightness, images.train.chroma
+        answers = {
+            ("baseline", name): fit(lightness, chroma)(images.test.lightness)
+            for name, fit in BASELINES.items()
+        }
+        found = oracles(images.test.chroma)
+        answers |= {("oracle", name): answer for name, answer in found.items()}
+        return pd.concat(
+            score(answer, images).reset_index().assign(kind=kind, arm=name)
+            for (kind, name), answer in answers.items()
+        )
+
+    key = [images.images.key, settings.split, code_digest("baselines", "metrics")]
+    return _remembered(Path(results) / "baselines" / f"split{settings.split}.csv", key, make)
+
+
+def mixtures(found: Sequence[Run], results: str | os.PathLike) -> pd.DataFrame | None:
+    """Compare mixtures of depths with mixtures of seeds, where the runs are there.
+
+    Parameters
+    ----------
+    found
+        Among them one run of each published depth, and as many of one depth from other seeds,
+        all of one split.
+    results
+        Folder of the runs, where the comparison is kept.
+
+    Returns
+    -------
+    DataFrame or None
+        `mixture.compare_mixtures` with the images' names and `seed`, the split; None where the
+        runs are missing.
+    """
+    experts = mixture_experts(found)
+    if experts is None:
+        return None
+    depths, seeds = experts
+    settings = depths[0].settings
+    images = data.load_for(settings)
+
+    def make() -> pd.DataFrame:
+        from poolae import mixture
+
+        arrays = [
+            np.stack([np.asarray(run.predictions, np.float32) for run in some]) for some in experts
+        ]
+        index = {name: row for row, name in enumerate(images.images.names)}
+        groups = images.images.groups[[index[name] for name in images.test.names]]
+        test = images.test
+        frame = mixture.compare_mixtures(*arrays, test.chroma, test.lightness, groups)
+        frame["image"] = np.array(test.names)[frame["image"]]
+        return frame.assign(seed=settings.split)
+
+    used = [run.about["fingerprint"] for run in (*depths, *seeds)]
+    key = [used, code_digest("mixture", "baselines", "metrics")]
+    return _remembered(Path(results) / "mixtures.csv", key, make)
+
+
+def mixture_experts(found: Sequence[Run]) -> tuple[list[Run], list[Run]] | None:
+    """Return one run per published depth, and as many of one depth, all of one split, if there."""
+    plain = [run for run in found if run.plain]
+    for extra in found:
+        s = extra.settings
+        if s.split == s.seed:
+            continue
+        depths = [r for r in plain if r.settings.seed == s.split]
+        seeds = [r for r in found if r.arm == extra.arm and r.settings.split == s.split]
+        if len(depths) == len(DEPTHS) <= len(seeds):
+            return depths, seeds[: len(DEPTHS)]
+    return None
+
+
+def _remembered(path: Path, key: list, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Return the table at `path` if it was made for `key`, else make it and store it there."""
+    mark = "# " + hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            if file.readline().strip() == mark:
+                return pd.read_csv(file).copy()  # in one block, where the parser leaves many
+    except FileNotFoundError:
+        pass
+    frame = make()
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        file.write(mark + "\n")
+        frame.to_csv(file, index=False, float_format="%.6g")
+    return frame
+
+
+def compare(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of every arm and seed over its test images: a row per kind, arm and seed.
+
+    They are uniform means, but for ratios to the truth (gain, colourfulness) medians: where the
+    truth is nearly grey, a ratio to it can be any size.
+    """
+    columns = [c for c in scores.columns if c not in ("kind", "arm", "seed", "image")]
+    groups = scores.drop(columns="image").groupby(["kind", "arm", "seed"], sort=False)
+    means = groups.mean().copy()
+    ratios = [c for c in columns if c.startswith("gain") or c == "colourfulness"]
+    means[ratios] = groups[ratios].median()
+    return means.copy().reset_index()
+
+
+def contrasts(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], metric: str) -> pd.DataFrame:
+    """Return `statistics.paired_contrast` of each pair whose arms are there, Holm-corrected.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by "a − b": `effect`, `low`, `high` (95 %), `p`, `p_holm`, `seeds`.
+    """
+    there = set(scores["arm"])
+    found = [paired_contrast(scores, metric, a, b) for a, b in pairs if {a, b} <= there]
+    rows = [{"contrast": " − ".join(c.arms), **vars(c)} for c in holm(found)]
+    columns = ["contrast", "effect", "low", "high", "p", "p_holm", "seeds"]
+    return pd.DataFrame(rows, columns=columns).set_index("contrast")
+
+
+def detail(compared: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Return the mean over seeds of "gain" or "coherence": a row per arm, a column per band."""
+    bands = [f"{score}_{low}_{high}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
+    means = compared.groupby("arm", sort=False)[bands].mean().dropna(axis=1, how="all")
+    means.columns = [column.removeprefix(f"{score}_").replace("_", "–") for column in means]
+    return means
+
+
+def coherence_floor(settings: Settings) -> np.ndarray:
+    """Return how far lightness itself coheres with the true chroma, per band: `detail`'s floor."""
+    test = data.load_for(settings).test
+    coherence = metrics.lightness_coherence(test.lightness, test.chroma)
+    return np.nanmean(coherence[:, : len(band_names(settings.size))], axis=0)
+
+
+def oscillation(losses: np.ndarray, smoothing: float = 0.01) -> tuple[np.ndarray, float | None]:
+    """Smooth a loss curve and estimate the period of its slow oscillation.
+
+    Parameters
+    ----------
+    losses : (steps,) array
+    smoothing
+        Width of the running mean, as a share of the steps.
+
+    Returns
+    -------
+    smooth : (steps,) array
+        Running mean, the ends filled with their nearest values.
+    period : float or None
+        Mean distance in steps between the peaks that rise by at least a tenth of the range of
+        the smoothed curve's second half; None where there are fewer than two.
+    """
+    from scipy.ndimage import uniform_filter1d
+    from scipy.signal import find_peaks
+
+    smooth = uniform_filter1d(losses, max(1, round(smoothing * len(losses))), mode="nearest")
+    rising = 0.1 * np.ptp(smooth[len(smooth) // 2 :])
+    peaks, _ = find_peaks(smooth, prominence=max(rising, 1e-12))
+    return smooth, float(np.diff(peaks).mean()) if len(peaks) > 1 else None
 
 
 def curves(compared: pd.DataFrame, kind: str) -> dict[str, np.ndarray]:

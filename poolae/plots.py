@@ -6,6 +6,7 @@ and Ito, which readers with any colour vision can tell apart; baselines are grey
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -36,6 +37,8 @@ BASELINE_STYLES = {
     "grey": dict(color="0.65", linestyle=(0, (1, 1.5))),
     "training median": dict(color="0.5", linestyle=(0, (4, 2))),
     "lightness table": dict(color="0.15", linestyle=(0, (6, 1.5, 1, 1.5))),
+    "position table": dict(color="0.4", linestyle=(0, (3, 1, 1, 1, 1, 1))),
+    "patch boosting": dict(color="0.0", linestyle=(0, (1, 0.6))),
 }
 STAGE_COLOURS = {
     "conv": "#CFE8DC",
@@ -81,7 +84,7 @@ CHROMA_RANGE = 50  # units of a or b shown at full colour
 
 def arm_colour(arm: str) -> str:
     """Return the colour of an arm; a variant such as "pool3-max2" is drawn in grey."""
-    return ARM_COLOURS.get(arm, "0.35")
+    return ARM_COLOURS.get(re.sub("-(published|cleared)$", "", arm), "0.35")
 
 
 def new_figure(width: float = 7.2, height: float = 4.0) -> Figure:
@@ -139,7 +142,7 @@ def accuracy_curves(
         Name of an arm to its published (bounds, accuracies), drawn dotted.
     """
     for name, curves in arms.items():
-        colour = ARM_COLOURS[name]
+        colour = arm_colour(name)
         ax.fill_between(bounds, curves.min(0), curves.max(0), color=colour, alpha=0.2, linewidth=0)
         ax.plot(bounds, curves.mean(0), color=colour, label=name)
     for name, curves in baselines.items():
@@ -148,7 +151,7 @@ def accuracy_curves(
         ax.plot(
             at,
             accuracy,
-            color=ARM_COLOURS[name],
+            color=arm_colour(name),
             linestyle="none",
             marker=".",
             markersize=4,
@@ -182,7 +185,7 @@ def accuracy_gains(
     """
     ax.axhline(0, label=reference, **BASELINE_STYLES[reference])
     for name, gains in arms.items():
-        points, colour = 100 * gains, ARM_COLOURS[name]
+        points, colour = 100 * gains, arm_colour(name)
         ax.fill_between(bounds, points.min(0), points.max(0), color=colour, alpha=0.2, linewidth=0)
         ax.plot(bounds, points.mean(0), color=colour)
     ax.set(ylabel=f"minus {reference}\n(percentage points)", xlim=(bounds[0], bounds[-1]))
@@ -208,8 +211,9 @@ def seed_scores(ax: Axes, frame, value: str, baselines: Mapping[str, float], lab
     import seaborn as sns
 
     arms = list(dict.fromkeys(frame["arm"]))
+    palette = {arm: arm_colour(arm) for arm in arms}
     sns.stripplot(
-        frame, x=value, y="arm", hue="arm", order=arms, palette=ARM_COLOURS, ax=ax, size=6,
+        frame, x=value, y="arm", hue="arm", order=arms, palette=palette, ax=ax, size=6,
         jitter=False, alpha=0.8, legend=False,
     )  # fmt: skip
     means = frame.groupby("arm")[value].mean()[arms]
@@ -219,6 +223,121 @@ def seed_scores(ax: Axes, frame, value: str, baselines: Mapping[str, float], lab
     ax.set(xlabel=label, ylabel="", ylim=(len(arms) - 0.5, -0.5))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=len(baselines))
     return ax
+
+
+def effects(ax: Axes, frame, label: str, margin: float | None = None) -> Axes:
+    """Draw effects with their intervals, one below the other.
+
+    Parameters
+    ----------
+    ax
+        To draw on.
+    frame : DataFrame
+        Indexed by name, with columns `effect`, `low` and `high`.
+    label
+        Of the effect's axis.
+    margin
+        Effects within it count as none: drawn as a band around 0.
+    """
+    rows = np.arange(len(frame))
+    if margin:
+        ax.axvspan(-margin, margin, color="0.92", linewidth=0, label="counts as no effect")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3 * 2.6 / (0.3 * len(frame) + 0.9)))
+    ax.axvline(0, color="0.4", linewidth=0.8)
+    away = (frame["low"] > 0) | (frame["high"] < 0)
+    for chosen, face in ((away, "0.1"), (~away, "white")):
+        ax.errorbar(
+            frame["effect"][chosen],
+            rows[chosen],
+            xerr=[
+                (frame["effect"] - frame["low"])[chosen],
+                (frame["high"] - frame["effect"])[chosen],
+            ],
+            fmt="o",
+            color="0.1",
+            markerfacecolor=face,
+            markersize=5,
+            linewidth=1.2,
+        )
+    ax.set_yticks(rows, frame.index)
+    ax.set(xlabel=label, ylim=(len(frame) - 0.5, -0.5))
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def detail_figure(panels: Sequence[tuple], floor: np.ndarray) -> Figure:
+    """Draw gain and coherence per band, a column of two axes for each family of arms.
+
+    Parameters
+    ----------
+    panels
+        (title, gain, coherence) of each family: data frames with a row per arm and a column
+        per band.
+    floor : (bands,) array
+        Coherence of lightness itself with the truth.
+    """
+    figure = new_figure(3.6 * len(panels), 5.4)
+    axes = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False)
+    for column, (title, gain, coherence) in zip(axes.T, panels, strict=True):
+        for ax, frame in zip(column, (gain, coherence), strict=True):
+            for arm, values in frame.iterrows():
+                ax.plot(frame.columns, values, "o-", markersize=3, color=arm_colour(arm), label=arm)
+        column[0].axhline(1, color="0.4", linewidth=0.8)
+        column[1].plot(gain.columns, floor, color="0.4", linestyle=":", label="lightness itself")
+        column[0].set_title(title)
+        column[1].set(xlabel="cycles per image")
+        column[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3, fontsize=7.5)
+    axes[0, 0].set(ylabel="gain (1: as strong as the truth)", ylim=(0, None))
+    axes[1, 0].set(ylabel="coherence (1: right, 0: chance)", ylim=(0, None))
+    return figure
+
+
+def bandwidth_figure(gains: Mapping[str, Mapping[str, np.ndarray]], bands: Sequence[str]) -> Figure:
+    """Draw the gain per band, one axes for each bandwidth that the drawings were given.
+
+    Parameters
+    ----------
+    gains
+        Title of an axes to arm to (bands,) gains; NaN where the drawings hold nothing to gain.
+    bands
+        Names of the bands.
+    """
+    figure = new_figure(2.4 * len(gains), 2.9)
+    axes = figure.subplots(1, len(gains), sharey=True, squeeze=False)[0]
+    for ax, (title, arms) in zip(axes, gains.items(), strict=True):
+        for arm, values in arms.items():
+            ax.plot(bands, values, "o-", markersize=3, color=arm_colour(arm), label=arm)
+        ax.axhline(1, color="0.4", linewidth=0.8)
+        ax.set(title=title, xlabel="cycles per image", ylim=(0, None))
+    axes[0].set_ylabel("gain")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def oscillations(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Draw loss curves, each (losses, smoothed), the smoothed ones heavier."""
+    figure = new_figure(7.2, 3.0)
+    ax = figure.subplots()
+    for (name, (losses, smooth)), colour in zip(
+        curves.items(), ("#D55E00", "#0072B2"), strict=False
+    ):
+        thin = slice(None, None, max(1, len(losses) // 2000))  # what a figure can show
+        steps = np.arange(1, len(losses) + 1)[thin]
+        ax.plot(steps, losses[thin], color=colour, linewidth=0.4, alpha=0.3)
+        ax.plot(steps, smooth[thin], color=colour, label=name)
+    ax.set(xlabel="step", ylabel="L1 loss", yscale="log")
+    ax.yaxis.set_major_formatter("{x:.3g}")
+    ax.yaxis.set_minor_formatter("{x:.2g}")
+    ax.tick_params(axis="y", which="minor", labelsize=7)
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.legend(loc="upper right")
+    return figure
+
+
+def winner_picture(index: np.ndarray, arms: Sequence[str]) -> np.ndarray:
+    """Paint which arm is nearest to the truth at each pixel (H, W), as sRGB (H, W, 3)."""
+    colours = np.array([mpl.colors.to_rgb(arm_colour(arm)) for arm in arms])
+    return colours[index]
 
 
 def histograms(ax: Axes, centres: np.ndarray, densities: Mapping[str, np.ndarray]) -> Axes:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from poolae import evaluate
 from poolae.settings import Settings
+from poolae.statistics import MIN_SEEDS
+from poolae.study import MATCHED_CONTRASTS
 
 ERROR = "mean_absolute_error"
+PUBLISHED_PERIOD = 25_000  # steps, read off the original's progress plots
 
 
 def abstract(compared: pd.DataFrame, settings: Settings, test_images: int, real: bool) -> str:
@@ -40,10 +45,11 @@ def abstract(compared: pd.DataFrame, settings: Settings, test_images: int, real:
         f"{material} ({settings.size} × {settings.size} pixels, base width "
         f"{settings.base_width}, {settings.steps:,} steps, {seeds} "
         f"seed{'s' if seeds > 1 else ''}, {test_images} test images), beside predictors that "
-        f"know nothing but lightness. The lowest mean absolute error, {networks[best]:.4f} of "
+        f"see one pixel or a patch. The lowest mean absolute error, {networks[best]:.4f} of "
         f"the range, is that of {best}; a table of 256 lightness values reaches {table:.4f}, so "
         f"that {_count(sum(networks < table), len(networks))} of the networks "
-        f"{'beats' if sum(networks < table) == 1 else 'beat'} it. {_ranking(compared)}"
+        f"{'beats' if sum(networks < table) == 1 else 'beat'} it{_patch(means, networks)}. "
+        f"{_ranking(compared)}"
     )
 
 
@@ -96,11 +102,288 @@ def against_published(compared: pd.DataFrame) -> str:
     )
 
 
+SCORE_FORMATS = {
+    "mean absolute error": ".4f",
+    "range over seeds": ".4f",
+    **dict.fromkeys(["within 0.01", "within 0.02", "within 0.05", "within 0.1"], ".3f"),
+    "area to 0.1": ".3f",
+}
+MORE_FORMATS = {
+    **dict.fromkeys(["AuC 150", "AuC 25", "AuC 150, rare", "AuC 25, rare"], ".3f"),
+    "ΔE, mean": ".2f",
+    "ΔE, median": ".2f",
+    "PSNR": ".2f",
+    "SSIM": ".3f",
+    "colourfulness": ".2f",
+    "histograms": ".3f",
+    "test minus training": "+.4f",
+}
+ARM_FORMATS = {
+    "parameters": ",",
+    "measured": ".0f",
+    "values per pixel at the narrowest": ".3g",
+    "million MACs": ",.0f",
+    "error": ".4f",
+}
+SATELLITE_FORMATS = {
+    "parameters": ",",
+    "values per pixel at the narrowest": ".3g",
+    "error": ".4f",
+    "test minus training": "+.4f",
+    "gain above 8 cycles": ".2f",
+}
+MIXTURE_FORMATS = {
+    "depths: error": ".4f",
+    "seeds: error": ".4f",
+    "depths: recovered": ".0%",
+    "seeds: recovered": ".0%",
+}
+
+MATCHED_INTRODUCTION = (
+    "## Is it pooling, or context, or capacity?\n\n"
+    "In the published family depth, width, parameters and receptive field all grow with pooling. "
+    "The matched family has one skeleton of 14 convolutions of one width, and as many parameters "
+    "everywhere ([](#tbl-arms)). `matched0` to `matched3` halve the map at none to three places. "
+    "`dilated` halves it nowhere and has the receptive field of `matched3` all the same; `narrow` "
+    "has the resolution of `matched3` and the receptive field of `matched0`. `lossless` moves "
+    "pixels into channels [@shi2016] where `matched3` drops them. `skip` leads each resolution "
+    "past the bottleneck [@ronneberger2015]. What to look for in [](#fig-matched): if pooling "
+    "itself helped, coarse resolution would win at equal context; if context does, `dilated` "
+    "would win over `matched0`."
+)
+NOTES_ON_ARMS = (
+    "Where an arm is not exactly equal: the 1 × 1 kernels of `narrow` have more channels between "
+    "them, which brings the weights back to within 1 %. `lossless` has four outputs for one where "
+    "it moves channels back into pixels, and with them four biases and normalisations: 1 % more, "
+    "and a larger receptive field, because its convolutions run after the pixels have moved. "
+    "`skip` adds the earlier maps instead of concatenating them, which costs no weights."
+)
+SATELLITE_INTRODUCTION = (
+    "### Does the pooling operator matter, or the number of channels?\n\n"
+    "The published code pools the maximum of 5 × 5 pixels (`max5`), its figure shows 2 × 2 "
+    "(`max2`). Averages, strides and anti-aliased maxima [@zhang2019] are the other usual choices. "
+    "At one eighth of the side, 64 channels are as many values as the patch of lightness has "
+    "pixels, so that only below 64 is there a bottleneck in the strict sense; Manakov and others "
+    "found channels to matter little there, and height and width much [@manakov2019]."
+)
+BAND_INTRODUCTION = (
+    "### Is detail lost that was there to be learnt?\n\n"
+    "On photographs nobody knows how much of the fine chroma follows from lightness at all. Drawn "
+    "daisies are an instrument: their chroma can be cut off at a chosen frequency while their "
+    "lightness stays as it is. In [](#fig-bandwidth) look at each panel's last point, the highest "
+    "band that is there in full: a depth that loses detail falls off there."
+)
+MIXTURE_INTRODUCTION = (
+    "## Is a mixture of depths worth more?\n\n"
+    "The original closes with the proposal to mix networks of several depths, since each may be "
+    "best somewhere. An oracle that takes the best of four networks at every pixel wins whatever "
+    "the four are, so it is held against the same oracle over four seeds of one depth. Between an "
+    "oracle and what can be had lies the knowledge of which network to trust: the gate has to "
+    "tell it from lightness and the networks' answers."
+)
+OSCILLATION_INTRODUCTION = (
+    "## What never clearing the gradients does\n\n"
+    "The original's training loop added each step's gradient to the sum of all before it. The "
+    "optimiser then follows the direction of the whole past, overshoots until the sum has changed "
+    "its sign, and swings back. [](#fig-oscillation) shows one network, one data set and one seed "
+    "under the original's optimiser, with and without that line."
+)
+
+
+def ledger_table(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Return the ledger as it is shown: claim, contrast, effect with interval, p and verdict."""
+    rows = []
+    for _, row in ledger.iterrows():
+        ran = row["verdict"] != "not run"
+        digits = 4 if row["unit"] == "of the range" else 3
+        numbers = [f"{row[k]:+.{digits}f}" for k in ("effect", "low", "high")] if ran else []
+        p = row["p_holm"]
+        rows.append(
+            {
+                "claim": row["claim"],
+                "contrast": row["contrast"],
+                "effect [95 %]": "{} [{}, {}]".format(*numbers) if ran else "–",
+                "p": f"{p:.2f}" if pd.notna(p) else ("too few seeds" if ran else "–"),
+                "verdict": row["verdict"],
+                "note": row["note"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def score_table(compared: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Return error and accuracies of these arms and of all that is no network, means over seeds."""
+    columns = {
+        "mean_absolute_error": "mean absolute error",
+        **{f"accuracy_{t:.3f}": f"within {t:g}" for t in (0.01, 0.02, 0.05, 0.1)},
+        "accuracy_area": "area to 0.1",
+    }
+    groups = _shown(compared, arms).groupby("arm", sort=False)
+    table = groups[list(columns)].mean().rename(columns=columns)
+    table.insert(1, "range over seeds", groups[ERROR].agg(np.ptp))
+    return table
+
+
+def more_scores_table(compared: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Return the other scores of these arms and of all that is no network, means over seeds."""
+    columns = {
+        "auc_150": "AuC 150",
+        "auc_25": "AuC 25",
+        "auc_150_rebalanced": "AuC 150, rare",
+        "auc_25_rebalanced": "AuC 25, rare",
+        "ciede2000": "ΔE, mean",
+        "ciede2000_median": "ΔE, median",
+        "psnr": "PSNR",
+        "ssim": "SSIM",
+        "colourfulness": "colourfulness",
+        "histogram_intersection": "histograms",
+    }
+    means = _shown(compared, arms).groupby("arm", sort=False).mean(numeric_only=True)
+    table = means[list(columns)].rename(columns=columns)
+    table["test minus training"] = means[ERROR] - means["training_error"]
+    return table
+
+
+def _shown(compared: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    return compared[compared["arm"].isin(arms) | (compared["kind"] != "network")]
+
+
+def mixture_table(mixtures: pd.DataFrame) -> pd.DataFrame:
+    """Return error and share of the oracle's gain per method, for depths and for seeds."""
+    from poolae.mixture import recovered
+
+    errors = mixtures.groupby(["experts", "method"], sort=False)[ERROR].mean()
+    shares = recovered(mixtures)
+    parts = {
+        f"{experts}: {what}": values.xs(experts)
+        for experts in ("depths", "seeds")
+        for what, values in (("error", errors), ("recovered", shares))
+    }
+    return pd.DataFrame(parts).rename_axis("method")
+
+
+def effects_in_words(frame: pd.DataFrame, margin: float) -> str:
+    """Say which of these differences are told from 0, which count as none and which are open."""
+    kinds: dict[str, list[str]] = {"lower": [], "higher": [], "none": [], "open": []}
+    for name, row in frame.iterrows():
+        first, second = name.split(" − ")
+        size = f"{first} against {second} ({row['effect']:+.4f})"
+        if -margin < row["low"] and row["high"] < margin:
+            kinds["none"].append(size)
+        elif row["high"] < 0:
+            kinds["lower"].append(size)
+        elif row["low"] > 0:
+            kinds["higher"].append(size)
+        else:
+            kinds["open"].append(size)
+    words = {
+        "lower": "The error is lower, by an interval that excludes 0: {}.",
+        "higher": "It is higher: {}.",
+        "none": f"The whole interval lies within ±{margin:g}, which counts as no effect: {{}}.",
+        "open": "Not settled: {}.",
+    }
+    said = [words[kind].format("; ".join(names)) for kind, names in kinds.items() if names]
+    seeds = int(frame["seeds"].min())
+    if seeds < MIN_SEEDS:
+        said.append(
+            f"From {seeds} seed{'s' * (seeds > 1)} the sign of a difference cannot be tested: "
+            f"that takes {MIN_SEEDS}."
+        )
+    else:
+        tested = frame["p_holm"] < 0.05
+        said.append(
+            f"Of {len(frame)} sign-flip tests over {seeds} seeds, {int(tested.sum())} stay below "
+            f".05 after Holm's correction; with {seeds} seeds no p can be below "
+            f"{2 / 2**seeds:.3f} before it."
+        )
+    return " ".join(said)
+
+
+def matched_in_words(frame: pd.DataFrame, margin: float) -> str:
+    """Say what each contrast of the matched family changes, and what came of it."""
+    lines = []
+    for (a, b), change in MATCHED_CONTRASTS.items():
+        if f"{a} − {b}" in frame.index:
+            row = frame.loc[f"{a} − {b}"]
+            interval = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+            lines.append(f"- {change} ({a} − {b}): {row['effect']:+.4f} {interval}")
+    return "\n".join(lines) + "\n\n" + effects_in_words(frame, margin)
+
+
+def detail_in_words(panels: Sequence[tuple]) -> str:
+    """Say for each family how gain and coherence in the upper bands go with depth."""
+    said = []
+    for title, gain, coherence in panels:
+        band = gain.columns[-1]
+        parts = [
+            f"{arm} {gain.loc[arm, band]:.2f} and {coherence.loc[arm, band]:.2f}"
+            for arm in gain.index
+        ]
+        said.append(
+            f"In the highest band ({band} cycles per image) gain and coherence of the {title} "
+            f"family are: {', '.join(parts)}."
+        )
+    return " ".join(said)
+
+
+def bands_in_words(gains: dict[str, dict[str, np.ndarray]], bands: Sequence[str]) -> str:
+    """Say the gain of each depth in the highest band that each bandwidth leaves whole."""
+    said = []
+    for title, arms in gains.items():
+        whole = int(np.flatnonzero(np.isfinite(next(iter(arms.values()))))[-1])
+        parts = [f"{arm} {values[whole]:.2f}" for arm, values in arms.items()]
+        said.append(f"- {title}, band {bands[whole]}: {', '.join(parts)}")
+    return "Gain in the highest band that is there in full:\n\n" + "\n".join(said)
+
+
+def mixtures_in_words(mixtures: pd.DataFrame) -> str:
+    """Say what the depths' oracle gains over the seeds', and what can be had of it."""
+    table = mixture_table(mixtures)
+    oracle, best = table.loc["pixel oracle"], table.loc["best single expert"]
+    gate = table.loc["gate"]
+    ensembles = table.loc[["mean ensemble", "median ensemble"]].min()
+    gains = {k: best[f"{k}: error"] - oracle[f"{k}: error"] for k in ("depths", "seeds")}
+    return (
+        f"The pixel oracle saves {gains['depths']:.4f} of the error of the best single network "
+        f"over four depths, and {gains['seeds']:.4f} over four seeds of one depth: "
+        f"{gains['seeds'] / gains['depths']:.0%} of what depths seem to offer comes from having "
+        f"four networks at all. The gate recovers {gate['depths: recovered']:.0%} of the depths' "
+        f"oracle gain ({gate['depths: error']:.4f}); the better of the two ensembles reaches "
+        f"{ensembles['depths: error']:.4f} over depths and {ensembles['seeds: error']:.4f} over "
+        "seeds."
+    )
+
+
+def oscillation_in_words(periods: dict[str, float | None]) -> str:
+    """Say the period of each loss curve, beside that of the original's progress plots."""
+    said = [
+        f"{name}: a period of about {period:,.0f} steps"
+        if period
+        else f"{name}: no two peaks, so no period"
+        for name, period in periods.items()
+    ]
+    return (
+        "Estimated from the distance between the peaks of the running mean: "
+        + "; ".join(said)
+        + f". In the original's published progress plots the loss swings with a period of about "
+        f"{PUBLISHED_PERIOD:,} steps, in a network sixteen times as wide."
+    )
+
+
 def _means(compared: pd.DataFrame) -> dict[str, pd.Series]:
     return {
         kind: rows.groupby("arm", sort=False)[ERROR].mean()
         for kind, rows in compared.groupby("kind")
     }
+
+
+def _patch(means: dict[str, pd.Series], networks: pd.Series) -> str:
+    """Say what a regression on patches reaches, if it is there."""
+    if "patch boosting" not in means["baseline"]:
+        return ""
+    patch = means["baseline"]["patch boosting"]
+    beaten = _count(sum(networks < patch), len(networks))
+    return f", and a boosted regression on patches {patch:.4f}, which {beaten} of them beat"
 
 
 def _ranking(compared: pd.DataFrame) -> str:

@@ -56,6 +56,17 @@ class Run:
         """Its name, such as "pool2-seed0"."""
         return self.settings.name
 
+    @property
+    def arm(self) -> str:
+        """The name that it shares with the same network trained from other seeds."""
+        return self.settings.arm
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is of the published networks, as the report's other runs are trained."""
+        s = self.settings
+        return bool(re.fullmatch(r"pool\d(-published|-cleared)?", s.arm)) and s.split == s.seed
+
     @cached_property
     def losses(self) -> pd.DataFrame:
         """Columns `loss` (L1 of the batch) and `seconds`, indexed by step from 1."""
@@ -83,7 +94,8 @@ class Run:
 
     def accuracy_curve(self) -> np.ndarray:
         """Mean accuracy over the test images at each of `metrics.BOUNDS`."""
-        return self.scores.filter(like="accuracy_").mean().to_numpy()
+        columns = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
+        return self.scores[columns].mean().to_numpy()
 
     def network(self):
         """Rebuild the trained `Autoencoder`, on the CPU, ready to predict."""

@@ -230,3 +230,29 @@ def test_the_progress_bar_says_what_is_done(folder, cache, monkeypatch, drawn, l
     monkeypatch.setattr("tqdm.tqdm", bar)
     open_images("synthetic" if drawn else folder, cache, n=4)
     assert seen == [label]
+
+
+def test_shuffled_tiles_come_back_and_are_tiles():
+    planes = np.random.default_rng(0).random((3, 2, 16, 16), np.float32)
+    shuffled = data.shuffle_tiles(planes, seed=1)
+    assert np.array_equal(data.shuffle_tiles(shuffled, seed=1, back=True), planes)
+    tiles = {
+        planes[0, :, y : y + 4, x : x + 4].tobytes()
+        for y in range(0, 16, 4)
+        for x in range(0, 16, 4)
+    }
+    moved = {
+        shuffled[0, :, y : y + 4, x : x + 4].tobytes()
+        for y in range(0, 16, 4)
+        for x in range(0, 16, 4)
+    }
+    assert tiles == moved and not np.array_equal(shuffled[0], planes[0])
+    assert not np.array_equal(data.shuffle_tiles(planes, seed=2), shuffled)
+
+
+def test_drawings_of_another_bandwidth_are_other_images(tmp_path):
+    plain, banded = (
+        data.open_images(source, 16, n=4, cache=tmp_path) for source in ("synthetic", "synthetic:2")
+    )
+    assert plain.key != banded.key
+    assert np.abs(plain.lab[:, 1:] - banded.lab[:, 1:]).max() > 0.05

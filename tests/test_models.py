@@ -11,8 +11,21 @@ from torch.nn import functional as F
 from poolae import data, synthetic
 from poolae.bench import plain_network
 from poolae.errors import UserError
-from poolae.models import Op, build, convolve_upsampled, fold, published_ops
-from poolae.settings import DEPTHS
+from poolae.models import (
+    BlurPool,
+    Op,
+    build,
+    build_for,
+    convolve_upsampled,
+    effective_receptive_field,
+    fold,
+    gradient_map,
+    published_ops,
+)
+from poolae.settings import CONTROLS, DEPTHS, PROFILES, from_name
+
+MATCHED = [*(f"matched{depth}" for depth in DEPTHS), *CONTROLS]
+VARIANTS = [f"pool3-{kind}" for kind in ("average", "strided", "blur", "c4")]
 
 # Parameters, receptive field, values at the bottleneck: published study, 128 x 128, width 64.
 PUBLISHED = {
@@ -135,10 +148,8 @@ def test_a_seed_decides_the_initial_weights_and_leaves_the_global_state_alone():
     assert not torch.equal(next(one.parameters()), next(other.parameters()))
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("negative", [False, True])
-def test_folding_changes_nothing(depth, negative):
-    network = build(depth, 4).eval()
+def disturb(network, negative):
+    """Give every normalisation other values than those it starts with."""
     torch.manual_seed(1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -146,6 +157,23 @@ def test_folding_changes_nothing(depth, negative):
             nn.init.normal_(module.bias)
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 2)
+
+
+@pytest.mark.parametrize("arm", [*MATCHED, *VARIANTS])
+@pytest.mark.parametrize("negative", [False, True])
+def test_folding_changes_nothing_in_any_arm(arm, negative):
+    network = build_for(from_name(f"{arm}-seed0", profile="smoke")).eval()
+    disturb(network, negative)
+    x = torch.rand(2, 1, 16, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(fold(network)(x), network(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("negative", [False, True])
+def test_folding_changes_nothing(depth, negative):
+    network = build(depth, 4).eval()
+    disturb(network, negative)
     x = torch.rand(2, 1, 16, 24)
     with torch.no_grad():
         expected = network(x)
@@ -216,6 +244,86 @@ def test_predictions_stay_in_range_and_do_not_depend_on_the_batch():
     assert whole.min() == 0 and whole.max() == 1
     torch.testing.assert_close(network.predict(x, batch_size=2), whole)
     np.testing.assert_allclose(network.predict_array(x.numpy()), whole.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [p["base_width"] for p in PROFILES.values()])
+def test_the_matched_family_is_equal_in_depth_and_parameters(width):
+    networks = {
+        arm: build(CONTROLS.get(arm, int(arm[-1]) if arm[-1].isdigit() else 0), width,
+                   family=arm.rstrip("0123"))
+        for arm in MATCHED
+    }  # fmt: skip
+    reference = networks["matched0"].parameter_count
+    for arm, network in networks.items():
+        assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == 14
+        excess = network.parameter_count / reference - 1
+        if arm == "lossless":  # biases and normalisations of its sub-pixel convolutions
+            weights = [
+                sum(m.weight.numel() for m in n.modules() if isinstance(m, nn.Conv2d))
+                for n in (network, networks["matched0"])
+            ]
+            assert weights[0] == weights[1] and 0 < excess < 0.2 / width
+        else:
+            assert abs(excess) < (0.01 if width >= 16 else 0.05), arm
+
+
+def test_controls_hold_still_what_they_say():
+    networks = {arm: build_for(from_name(f"{arm}-seed0")) for arm in MATCHED}
+    seen = {arm: network.receptive_field for arm, network in networks.items()}
+    assert [seen[f"matched{depth}"] for depth in DEPTHS] == [29, 49, 73, 89]
+    assert (
+        seen["dilated"] == seen["skip"] == seen["matched3"] and networks["dilated"].reduction == 1
+    )
+    assert seen["narrow"] == seen["matched0"] and networks["narrow"].reduction == 8
+    narrowest = min(s.values(64) for s in networks["lossless"].stages[:-1])
+    assert narrowest >= 64 * 64  # as many values as the picture has pixels
+    assert min(s.values(64) for s in networks["matched3"].stages[:-1]) < 64 * 64
+
+
+@pytest.mark.parametrize("arm", ["matched0", "dilated", "lossless", "pool2-strided", "pool2-blur"])
+def test_receptive_fields_of_the_arms_are_where_the_gradient_reaches(arm):
+    network = build_for(from_name(f"{arm}-seed0", profile="smoke")).eval()
+    with torch.no_grad():
+        for p in network.parameters():
+            p.abs_()
+    reached = gradient_map(network, np.random.default_rng(0).random((1, 1, 192, 192), np.float32))
+    width = np.ptp(np.flatnonzero(reached.sum(1) > 0)) + 1
+    slack = 0 if network.reduction == 1 else 2 * network.reduction
+    assert abs(width - network.receptive_field) <= slack
+    assert reached.max() == 1 and 0 < effective_receptive_field(reached) <= width
+
+
+def test_the_effective_receptive_field_of_a_known_map():
+    gradients = np.zeros((9, 9))
+    gradients[2:5, 3:6] = [[0.05, 0.5, 0.05], [0.5, 1, 0.5], [0.04, 0.5, 0.05]]
+    assert effective_receptive_field(gradients) == pytest.approx(8**0.5)  # .04 is below .0455
+
+
+def test_skips_add_the_map_of_their_own_resolution():
+    network = build_for(from_name("skip-seed0", profile="smoke")).eval()
+    kinds = [stage.kind for stage in network.stages]
+    assert kinds.count("keep") == kinds.count("add") == 3
+    open_ = []
+    for stage in network.stages:
+        if stage.kind == "keep":
+            open_.append(stage.reduction)
+        elif stage.kind == "add":
+            assert stage.reduction == open_.pop()
+    x = torch.rand(1, 1, 16, 16)
+    kept = [m for m in network.layers if type(m).__name__ == "Add"]
+    with torch.no_grad():
+        whole = network(x)
+        for module in kept:
+            module.__class__ = nn.Identity
+        assert not torch.allclose(network(x), whole)
+
+
+def test_blur_pooling_by_hand():
+    x = torch.zeros(1, 1, 8, 8)
+    x[0, 0, 3, 3] = 1  # the maximum spreads it to rows and columns 2 and 3
+    y = BlurPool()(x)[0, 0]
+    # Row 1 of the output is centred on row 2: half of row 2 and a quarter of row 3.
+    assert y.shape == (4, 4) and y[1, 1] == 0.75**2 and y[1, 2] == 0.75 * 0.25 and y[2, 2] == 1 / 16
 
 
 def test_bad_sizes_and_poolings_are_named():

@@ -52,7 +52,7 @@ def test_the_stored_network_makes_the_stored_predictions(results):
     from poolae import data
 
     s = run.settings
-    test = data.load(s.data, s.size, s.seed, s.images).test
+    test = data.load_for(s).test
     predicted = run.network().predict_array(test.lightness)
     np.testing.assert_allclose(predicted, run.predictions, atol=1e-3)
     errors = metrics.mean_absolute_error(run.predictions.astype(np.float32), test.chroma)
@@ -99,12 +99,12 @@ def test_a_half_written_run_is_not_believed(results, trained, tmp_path):
 def test_a_missing_run_is_named(results):
     folder, _ = results
     with pytest.raises(UserError, match="pool3-seed0 is not in"):
-        runs.find(folder, [0, 3], [0], "corrected")
+        runs.find(folder, [tiny(0, 0), tiny(3, 0)])
 
 
 def test_find_reads_what_train_wrote(results):
     folder, trained_runs = results
-    found = runs.find(folder, [0, 1], [0, 1], "corrected")
+    found = runs.find(folder, [tiny(d, s) for d in (0, 1) for s in (0, 1)])
     assert [run.name for run in found] == [run.name for run in trained_runs]
 
 
@@ -116,16 +116,57 @@ def test_equal_seeds_give_equal_runs(results, tmp_path):
     pd.testing.assert_frame_equal(run.scores, again.scores)
 
 
-def test_compare_puts_baselines_on_the_same_splits(results):
-    _, found = results
-    compared = evaluate.compare(found)
+def test_scores_stand_beside_baselines_and_oracles_of_the_same_splits(results):
+    folder, found = results
+    scores = evaluate.tabulate(found, folder)
+    compared = evaluate.compare(scores)
     assert list(compared["arm"][:4]) == ["pool0", "pool0", "pool1", "pool1"]
-    assert (compared["kind"] == "baseline").sum() == 2 * 3
-    one = compared.iloc[0]
-    assert one["mean_absolute_error"] == pytest.approx(
+    counts = compared.groupby("kind")["arm"].nunique()
+    assert dict(counts) == {"network": 2, "baseline": 5, "oracle": 2}  # 1 and 16 blocks of 16 px
+    assert set(compared.groupby("arm")["seed"].nunique()) == {2}
+    assert compared["mean_absolute_error"][0] == pytest.approx(
         found[0].scores["mean_absolute_error"].mean()
     )
+    one_split = scores[scores["seed"] == 1].groupby("arm")["image"].agg(tuple)
+    assert len(set(one_split)) == 1
+    exact = compared[compared["arm"] == "oracle 16 × 16"]
+    assert (exact["mean_absolute_error"] == 0).all() and (exact["accuracy_0.000"] == 1).all()
     assert evaluate.curves(compared, "network")["pool1"].shape == (2, 101)
+    assert not compared["gain_0_4"].isna().all()
+
+
+def test_scores_of_baselines_are_kept_and_made_again_when_their_code_changes(results, monkeypatch):
+    folder, found = results
+    settings, fits = found[0].settings, []
+    first = evaluate.baseline_scores(settings, folder)
+    grey = evaluate.BASELINES["grey"]
+    monkeypatch.setitem(evaluate.BASELINES, "grey", lambda *a: fits.append(1) or grey(*a))
+    again = evaluate.baseline_scores(settings, folder)
+    pd.testing.assert_frame_equal(again, first, rtol=1e-4)
+    assert not fits
+    monkeypatch.setattr(evaluate, "code_digest", lambda *modules: "other code")
+    evaluate.baseline_scores(settings, folder)
+    assert fits
+
+
+def test_ratios_are_summed_up_by_their_median():
+    frame = pd.DataFrame(
+        {
+            "kind": "network", "arm": "pool0", "seed": 0, "image": ["x", "y", "z"],
+            "mean_absolute_error": [0.1, 0.1, 0.4], "gain_8_up": [0.1, 0.2, 30.0],
+        }
+    )  # fmt: skip
+    row = evaluate.compare(frame).iloc[0]
+    assert row["mean_absolute_error"] == pytest.approx(0.2) and row["gain_8_up"] == 0.2
+
+
+def test_the_period_of_an_oscillation_is_found_under_noise():
+    steps = np.arange(20_000)
+    noise = np.random.default_rng(0).normal(0, 0.02, len(steps))
+    swinging = 0.1 + 0.05 * np.cos(2 * np.pi * steps / 4000) + 0.3 * np.exp(-steps / 1000) + noise
+    _, period = evaluate.oscillation(swinging)
+    assert period == pytest.approx(4000, rel=0.05)
+    assert evaluate.oscillation(0.1 + 0.3 * np.exp(-steps / 5000))[1] is None
 
 
 def test_representative_images_run_from_best_to_worst(results):

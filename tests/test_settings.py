@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from poolae import PROFILES, RECIPES, Settings, UserError, make_settings
+from poolae.settings import CONTROLS, DEPTHS, POOLINGS, from_name
 
 
 @pytest.mark.parametrize(
@@ -13,9 +14,18 @@ from poolae import PROFILES, RECIPES, Settings, UserError, make_settings
         (dict(pool_depth=4), "pool_depth is 4: choose 0, 1, 2 or 3."),
         (dict(pool_depth=True), "pool_depth is True"),
         (dict(pool_depth="1"), "pool_depth is '1'"),
-        (dict(profile="fast"), "profile is 'fast': choose smoke, quick, standard, long or published."),
+        (
+            dict(profile="fast"),
+            "profile is 'fast': choose smoke, quick, standard, long or published.",
+        ),
         (dict(recipe="best"), "recipe is 'best': choose published, cleared or corrected."),
         (dict(pooling="max3"), "pooling is 'max3'"),
+        (dict(family="wide"), "family is 'wide'"),
+        (dict(family="dilated"), "pool_depth is 1: the dilated network has 0."),
+        (dict(split=-1), "split is -1"),
+        (dict(bottleneck=2.0), "bottleneck is 2.0"),
+        (dict(averaging=1.0), "averaging is 1.0"),
+        (dict(data="synthetic:fine"), "data is 'synthetic:fine'"),
         (dict(seed=-1), "seed is -1"),
         (dict(seed=1.0), "seed is 1.0"),
         (dict(data=""), "data is ''"),
@@ -43,16 +53,42 @@ def test_every_bundle_fills_the_settings(profile, recipe):
     assert Settings(**dataclasses.asdict(made)) == made
 
 
-def test_names_tell_runs_apart():
+def test_a_name_tells_a_run_from_all_others_and_is_read_back():
+    plain = [dict(pool_depth=depth) for depth in DEPTHS]
+    variants = [dict(pool_depth=3, pooling=pooling) for pooling in POOLINGS[1:]]
+    variants += [dict(pool_depth=3, bottleneck=channels) for channels in (4, 1024)]
+    matched = [dict(pool_depth=depth, family="matched") for depth in DEPTHS]
+    controls = [dict(pool_depth=depth, family=name) for name, depth in CONTROLS.items()]
     made = [
-        make_settings(depth, seed, recipe=recipe, pooling=pooling)
-        for depth in range(4)
-        for seed in range(2)
+        make_settings(**arm, seed=seed, recipe=recipe, data=data, profile=profile, split=split)
+        for arm in [*plain, *variants, *matched, *controls]
+        for seed, split in ((0, None), (12, None), (1, 0))
         for recipe in RECIPES
-        for pooling in ("max5", "max2")
+        for data in ("synthetic", "synthetic:8")
+        for profile in ("smoke", "long")
     ]
     assert len({s.name for s in made}) == len(made)
+    for settings in made:
+        assert from_name(settings.name, profile="smoke") == settings
     assert make_settings(2, 1).name == "pool2-seed1"
+    assert make_settings(3, 1, pooling="max2", split=0).name == "pool3-max2-seed1-split0"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("pool4-seed0", "pool_depth is 4"),
+        ("pool1", "'pool1' is not the name of a run"),
+        ("resnet-seed0", "'resnet-seed0' is not the name of a run"),
+        ("pool1-max7-seed0", "'max7' says nothing"),
+        ("matched2-max2-seed0", "belong to the published family, not to matched"),
+        ("pool0-c4-seed0", "bottleneck needs a pool_depth"),
+        ("pool1-band0-seed0", "data is 'synthetic:0'"),
+    ],
+)
+def test_names_that_are_none_are_refused(name, sentence):
+    with pytest.raises(UserError, match=sentence):
+        from_name(name)
 
 
 def test_the_published_recipe_is_the_original():
