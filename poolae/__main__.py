@@ -121,7 +121,8 @@ def record(options) -> None:
     settings = make_settings(0, 0, options.recipe, options.data, options.profile)
     images = data.open_images(settings.data, settings.size, settings.images)
     name = "daisies" if images.is_daisies else Path(options.data).name
-    print(record.write_results(options.results, _chosen(options), name))
+    for path in record.write_results(options.results, _chosen(options), name):
+        print(path)
     if images.is_daisies:
         print(record.describe_daisies(options.data))
 

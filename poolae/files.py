@@ -14,6 +14,7 @@ from pathlib import Path
 from poolae.errors import UserError
 
 REFERENCE = Path(__file__).parent / "reference"  # facts that the code compares with
+HEADLESS = "POOLAE_HEADLESS"  # environment variable, set where papermill executes a notebook
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

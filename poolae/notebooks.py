@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from poolae.errors import UserError
-from poolae.files import build_folder, cannot_write
+from poolae.files import HEADLESS, REFERENCE, build_folder, cannot_write
 from poolae.settings import DEPTHS, Settings
 
 
@@ -52,6 +52,7 @@ def execute_notebook(
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     partial = target.with_name(f".{os.getpid()}-{target.name}")
     sockets = tempfile.TemporaryDirectory(prefix="poolae-")
+    os.environ[HEADLESS] = "1"  # the kernel inherits it
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(
@@ -174,8 +175,15 @@ def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]
         "processor with the same number of threads; another number of threads or another "
         "processor changes the order of sums, and with it the last digits.",
         "Runs": frame,
+        "Trials of the training recipe": _recipe_trials(),
         **_speed(),
     }
+
+
+def _recipe_trials() -> pd.DataFrame:
+    """Return what was tried before the recipe was fixed, what did not help included."""
+    trials = pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#", index_col="change")
+    return trials.map("{:.4f}".format, na_action="ignore").fillna("")
 
 
 def _speed() -> dict[str, pd.DataFrame]:

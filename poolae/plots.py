@@ -265,7 +265,7 @@ def effects(ax: Axes, frame, label: str, margin: float | None = None) -> Axes:
     return ax
 
 
-def detail_figure(panels: Sequence[tuple], floor: np.ndarray) -> Figure:
+def detail_figure(panels: Sequence[tuple], floor: np.ndarray | None = None) -> Figure:
     """Draw gain and coherence per band, a column of two axes for each family of arms.
 
     Parameters
@@ -273,21 +273,24 @@ def detail_figure(panels: Sequence[tuple], floor: np.ndarray) -> Figure:
     panels
         (title, gain, coherence) of each family: data frames with a row per arm and a column
         per band.
-    floor : (bands,) array
+    floor : (bands,) array, optional
         Coherence of lightness itself with the truth.
     """
-    figure = new_figure(3.6 * len(panels), 5.4)
+    figure = new_figure(3.6 * len(panels), 6.4)
     axes = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False)
     for column, (title, gain, coherence) in zip(axes.T, panels, strict=True):
         for ax, frame in zip(column, (gain, coherence), strict=True):
             for arm, values in frame.iterrows():
                 ax.plot(frame.columns, values, "o-", markersize=3, color=arm_colour(arm), label=arm)
         column[0].axhline(1, color="0.4", linewidth=0.8)
-        column[1].plot(gain.columns, floor, color="0.4", linestyle=":", label="lightness itself")
+        if floor is not None:
+            column[1].plot(
+                gain.columns, floor, color="0.4", linestyle=":", label="lightness itself"
+            )
         column[0].set_title(title)
         column[1].set(xlabel="cycles per image")
         column[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3, fontsize=7.5)
-    axes[0, 0].set(ylabel="gain (1: as strong as the truth)", ylim=(0, None))
+    axes[0, 0].set(ylabel="gain (1: as the truth)", ylim=(0, None))
     axes[1, 0].set(ylabel="coherence (1: right, 0: chance)", ylim=(0, None))
     return figure
 

@@ -22,9 +22,10 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
@@ -97,6 +98,55 @@ class Run:
         columns = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
         return self.scores[columns].mean().to_numpy()
 
+    def predict(self, lightness: np.ndarray) -> np.ndarray:
+        """Return the chroma (2, H, W) in [0, 1] of one lightness plane (1, H, W) in [0, 1]."""
+        return self._ready.predict_array(np.ascontiguousarray(lightness[None], np.float32))[0]
+
+    def colourise(self, picture: np.ndarray | str | os.PathLike) -> np.ndarray:
+        """Return a picture in the colours that this network gives it.
+
+        Parameters
+        ----------
+        picture
+            A file, or an array: grey (H, W) or sRGB (H, W, 3), uint8 or float in [0, 1].
+
+        Returns
+        -------
+        (H, W, 3) float32 array
+            sRGB in [0, 1]. The colours are predicted at the size that the network was trained
+            at and laid over the picture's own lightness.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be read or the array is no picture.
+        """
+        from skimage.transform import resize
+
+        rgb = _as_rgb(picture)
+        lightness, _ = data.rgb_to_lab01(rgb)
+        size = self.settings.size
+        small = resize(lightness[0], (size, size), anti_aliasing=True).astype(np.float32)
+        chroma = self.predict(small[None])
+        full = np.stack([resize(plane, rgb.shape[:2]) for plane in chroma]).astype(np.float32)
+        return data.lab01_to_rgb(lightness, full)
+
+    @cached_property
+    def _ready(self):
+        return self.network()
+
+    def _repr_html_(self) -> str:
+        s, about = self.settings, self.about
+        rows = {
+            "network": f"{s.arm}, {about['parameters']:,} parameters",
+            "data": f"{escape(s.data)}, {about['test_images']} test images",
+            "scale": f"{s.size} × {s.size} pixels, base width {s.base_width}, {s.steps:,} steps",
+            "mean absolute error": f"{self.scores['mean_absolute_error'].mean():.4f}",
+            "commit": about["commit"],
+        }
+        lines = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
+        return f"<table><caption>{self.name}</caption>{lines}</table>"
+
     def network(self):
         """Rebuild the trained `Autoencoder`, on the CPU, ready to predict."""
         from safetensors.torch import load_file
@@ -108,7 +158,11 @@ class Run:
         return network.eval()
 
 
-def train(settings: Settings, results: str | os.PathLike) -> Run:
+def train(
+    settings: Settings,
+    results: str | os.PathLike,
+    watch: Callable[[int, dict[str, np.ndarray]], None] | None = None,
+) -> Run:
     """Return the finished run of `settings` under `results`, training what is missing.
 
     A run that is there and was made from the same settings, data and code is
@@ -121,6 +175,8 @@ def train(settings: Settings, results: str | os.PathLike) -> Run:
         Of the run.
     results
         Folder of one data set and profile; the run's is `results/runs/<name>`.
+    watch
+        As in `train.fit`.
 
     Raises
     ------
@@ -132,7 +188,7 @@ def train(settings: Settings, results: str | os.PathLike) -> Run:
     print_ = fingerprint(settings, images)
     about = _read_about(folder)
     if about is None or about["fingerprint"] != print_:
-        about = _train(settings, images, folder, print_)
+        about = _train(settings, images, folder, print_, watch)
     scorer = code_digest("metrics")
     if about.get("scored_with") != scorer:
         run = Run(folder, about)
@@ -221,6 +277,69 @@ def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
     return found
 
 
+def load(name: str, results: str | os.PathLike | None = None) -> Run:
+    """Return one finished run by its name, such as "pool1-seed0".
+
+    Parameters
+    ----------
+    name
+        As in `table`.
+    results
+        Folder of the results; default those of `make report`, build/synthetic-quick.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name.
+    """
+    return find(results or results_folder("synthetic", "quick"), [from_name(name)])[0]
+
+
+def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
+    """Return all finished runs under `build` (default: the checkout's), a row each."""
+    rows = []
+    for path in sorted(Path(build or build_folder()).glob(f"*/runs/*/{RUN_FILE}")):
+        if (about := _read_about(path.parent)) is None or "scored_with" not in about:
+            continue
+        run = Run(path.parent, about)
+        means = run.scores.mean()
+        rows.append(
+            {
+                "results": path.parents[2].name,
+                "name": run.name,
+                "arm": run.arm,
+                "seed": about["settings"]["seed"],
+                "steps": about["settings"]["steps"],
+                "parameters": about["parameters"],
+                "mean_absolute_error": means["mean_absolute_error"],
+                "accuracy_0.050": means["accuracy_0.050"],
+                "training_seconds": about["training_seconds"],
+                "commit": about["commit"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _as_rgb(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
+    if not isinstance(picture, np.ndarray):
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(picture) as opened:
+                picture = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        except OSError as error:
+            raise UserError(f"{picture} cannot be read as an image: {error}.") from None
+    if picture.dtype == np.uint8:
+        picture = picture / np.float32(255)
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=-1)
+    if picture.ndim != 3 or picture.shape[-1] != 3:
+        raise UserError(
+            f"An array of shape {picture.shape} is no picture: give (H, W) or (H, W, 3)."
+        )
+    return picture.astype(np.float32)
+
+
 def find_or_train(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
     """Return these runs, in the same order, training those that are missing.
 
@@ -260,7 +379,7 @@ def _read_about(folder: Path) -> dict | None:
         return None
 
 
-def _train(settings: Settings, images: data.Data, folder: Path, print_: str) -> dict:
+def _train(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> dict:
     from safetensors.torch import save_file
 
     from poolae import train as training
@@ -276,6 +395,7 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str) -> 
         images.test.lightness[0],
         checkpoint,
         print_,
+        watch,
     )
     test, some = images.test, slice(len(images.test))
     predicted = network.predict_array(test.lightness)

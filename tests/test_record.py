@@ -2,7 +2,6 @@
 
 import shutil
 
-import pandas as pd
 import pytest
 
 from poolae import record
@@ -28,17 +27,34 @@ def test_figures_and_findings_are_redrawn_byte_for_byte(copy):
 
 
 def test_another_number_changes_the_findings(copy):
-    frame = pd.read_csv(record.RESULTS)
-    before = record.readme_findings(frame)
-    frame.loc[frame["arm"] == "pool1", "mean_absolute_error"] += 0.01
-    assert record.readme_findings(frame) != before
+    compared, contrasts, ledger = record.read_results()
+    before = record.readme_findings(compared, contrasts, ledger)
+    for frame, column in (
+        (compared, "mean_absolute_error"),
+        (contrasts, "effect"),
+        (ledger, "effect"),
+    ):
+        altered = frame.copy()
+        altered[column] += 0.01
+        frames = [altered if f is frame else f for f in (compared, contrasts, ledger)]
+        assert record.readme_findings(*frames) != before
 
 
-def test_the_findings_hold_the_means_of_the_table():
-    frame = pd.read_csv(record.RESULTS)
-    text = record.readme_findings(frame)
-    for arm in ("pool0", "pool3", "lightness table"):
-        rows = frame[frame["arm"] == arm]
+def test_the_findings_hold_the_numbers_of_the_tables():
+    compared, contrasts, ledger = record.read_results()
+    text = record.readme_findings(compared, contrasts, ledger)
+    own = compared[compared["seed"] == compared["split"]]
+    for arm in ("pool0", "pool3", "matched3", "lightness table", "patch boosting"):
+        rows = own[own["arm"] == arm]
         error, within = rows["mean_absolute_error"].mean(), rows["accuracy_0.050"].mean()
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {arm} |")]
         assert f"| {error:.4f} |" in line and f"| {within:.3f} |" in line
+    for _, row in contrasts[contrasts["family"] == "matched"].iterrows():
+        assert f"({row['contrast']}): {row['effect']:+.4f} [{row['low']:+.4f}" in text
+    for _, row in ledger.iterrows():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {row['claim']} |")]
+        assert line.endswith(f"| {row['verdict']} |")
+
+
+def test_readme_holds_the_findings():
+    assert record.readme_findings(*record.read_results()) in record.README.read_text("utf-8")
