@@ -61,6 +61,7 @@ help: ## say what there is to make
 	@echo
 	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|published'
 	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  LAUNCH=<prefix of each execution>'
+	@echo '            OTHERS="dilated-seed0 pool3-max2-seed0 ..."  further runs, by name'
 
 report: $(RESULTS)/report.html ## train, evaluate and render the paper (DATA, PROFILE, ...)
 	@echo $(CURDIR)/$<

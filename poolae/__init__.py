@@ -2,9 +2,10 @@
 
 `data` opens and splits the images: `sources` finds or `synthetic` draws them,
 `decode` reads a file, `colour` converts, `cache` keeps. `models` makes the
-networks, `train` and `runs` train and keep them, `metrics`, `baselines` and
-`evaluate` judge them, `plots`, `display` and `report` show them. `settings`
-holds what may be chosen.
+networks, `train` and `runs` train and keep them. `metrics` and `baselines` score
+them, `mixture` mixes them; `evaluate`, `statistics` and `ledger` compare and
+judge, and `study` puts all of that together. `plots`, `prose`, `display`,
+`explore` and `report` show it. `settings` holds what may be chosen.
 """
 
 from poolae.errors import UserError

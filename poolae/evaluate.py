@@ -278,13 +278,14 @@ def describe_data(images: data.Data) -> dict:
     Returns
     -------
     dict
-        `size`, `images`; `mean_absolute_error` of each baseline, fitted on the
+        `size`, `images`; `mean_absolute_error` of what sees no more than a pixel, fitted on the
         training part and measured on the test part, in [0, 1]; `histogram` of a
         and of b (density over 64 steps of 4 units, -128 to 128) and `spectrum`
         (mean power in each of `metrics.BANDS`, squared Lab units) over all images.
     """
     errors = {}
-    for name, fit in BASELINES.items():
+    for name in ("grey", "training median", "lightness table"):
+        fit = BASELINES[name]
         predicted = fit(images.train.lightness, images.train.chroma)(images.test.lightness)
         errors[name] = metrics.mean_absolute_error(predicted, images.test.chroma).mean()
     chroma = images.images.lab[:, 1:] * 255 - 128

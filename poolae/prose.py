@@ -202,10 +202,10 @@ def ledger_table(ledger: pd.DataFrame) -> pd.DataFrame:
             {
                 "claim": row["claim"],
                 "contrast": row["contrast"],
-                "effect [95 %]": "{} [{}, {}]".format(*numbers) if ran else "–",
+                "effect [95 %]": "{} [{}, {}]".format(*numbers).replace("-", "−") if ran else "–",
                 "p": f"{p:.2f}" if pd.notna(p) else ("too few seeds" if ran else "–"),
                 "verdict": row["verdict"],
-                "note": row["note"],
+                "note": row["note"] if pd.notna(row["note"]) else "",
             }
         )
     return pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """What a person at a prompt or a notebook gets: runs by name, colours for a picture, a widget."""
 
 import io
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -79,7 +80,9 @@ def test_the_explorer_shows_another_picture_when_a_control_moves(results):
     assert said.value != before and "within 0.100" in said.value
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20), "teal").save(buffer, "PNG")
-    upload.value = [{"name": "mine.png", "content": memoryview(buffer.getvalue())}]
+    content = memoryview(buffer.getvalue())
+    about = {"name": "mine.png", "type": "image/png", "size": len(content)}
+    upload.value = [{**about, "content": content, "last_modified": datetime.now(UTC)}]
     assert bytes(picture.value) not in shown and said.value.startswith("mine.png")
 
 
