@@ -16,20 +16,20 @@ SEEDS_standard  := 0 1 2 3 4 5
 SEEDS_published := 0
 
 # Runs beside the published networks, by name: the matched family from every seed; pooling
-# operators and bottlenecks; networks trained on drawings whose chroma ends at so many cycles;
+# operators and bottlenecks from one; networks trained on drawings whose chroma ends at so many cycles;
 # seeds that share a split; and the published recipe, with and without clearing gradients.
 MATCHED    := matched0 matched1 matched2 matched3 dilated narrow lossless skip
 SATELLITES := $(foreach a,max2 average strided blur c4 c16 c64 c1024,pool3-$a)
 BANDS      := $(foreach b,4 8 16,$(foreach d,0 1 2 3,pool$d-band$b-seed0))
 OTHERS     ?= $(OTHERS_$(PROFILE))
 OTHERS_standard = $(foreach s,$(SEEDS),$(MATCHED:%=%-seed$s)) \
-              $(foreach s,$(wordlist 1,2,$(SEEDS)),$(SATELLITES:%=%-seed$s)) $(BANDS) \
+              $(SATELLITES:%=%-seed$(firstword $(SEEDS))) $(BANDS) \
               pool1-seed1-split0 pool1-seed2-split0 pool1-seed3-split0 \
               pool1-published-long-seed0 pool1-cleared-long-seed0
 
 export JOBS
 export PYTHONUNBUFFERED := 1
-MAKEFLAGS += -j$(JOBS) --no-print-directory
+MAKEFLAGS += $(if $(MAKELEVEL:0=),,-j$(JOBS)) --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -55,7 +55,7 @@ RUNS     := $(NAMES:%=$(RESULTS)/runs/%/02_train.ipynb)
 SHOWN    := $(foreach d,$(DEPTHS),$(RESULTS)/runs/$(call run,pool$d,$(firstword $(SEEDS)))/02_train.ipynb)
 EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb
 
-.PHONY: help report test lab figures record bench lint clean FORCE
+.PHONY: help report test lab figures record verify bench lint clean FORCE
 help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 	@echo
@@ -63,8 +63,9 @@ help: ## say what there is to make
 	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  LAUNCH=<prefix of each execution>'
 	@echo '            OTHERS="dilated-seed0 pool3-max2-seed0 ..."  further runs, by name'
 
-report: $(RESULTS)/report.html ## train, evaluate and render the paper (DATA, PROFILE, ...)
-	@echo $(CURDIR)/$<
+report: | $(READY) ## train, evaluate and render the paper (DATA, PROFILE, ...)
+	@+$(PY) -m poolae alone --results $(RESULTS) $(MAKE) $(RESULTS)/report.html
+	@echo $(CURDIR)/$(RESULTS)/report.html
 
 test: $(READY) ## run every test
 	$(PY) -m pytest
@@ -75,8 +76,11 @@ lab: $(READY) ## open the notebooks in JupyterLab
 figures: $(READY) ## redraw the committed figures from the committed numbers
 	$(PY) -m poolae figures
 
-record: $(RESULTS)/report.html ## store the numbers of this report in figures/results.csv
+record: report ## store the numbers of this report in figures/results.csv
 	$(PY) -m poolae record $(CHOICE)
+
+verify: $(READY) ## train a part of the record again and compare (PROFILE=smoke or quick)
+	$(PY) -m poolae verify --profile '$(PROFILE)'
 
 bench: $(READY) ## measure speed as ratios (ROWS="1 2 ..."; DATA=<the daisies> for row 7)
 	$(PY) -m poolae bench --rows '$(ROWS)' --data '$(DATA)'

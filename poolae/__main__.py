@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 from poolae.errors import UserError
-from poolae.files import cannot_write, replacing
+from poolae.files import build_folder, cannot_write, claim, remove_leftovers, replacing
 from poolae.settings import PROFILES, check_choice, from_name, make_settings
 
 
@@ -24,15 +25,20 @@ def main(arguments: list[str] | None = None) -> int:
     choice.add_argument("--depths", type=_numbers, default=[0, 1, 2, 3])
     choice.add_argument("--seeds", type=_numbers, default=[0])
     choice.add_argument("--others", type=str.split, default=[])
-    for command in (prepare, execute, report, record, figures, bench):
-        parents = [] if command in (figures, bench) else [choice]
+    for command in (alone, prepare, execute, report, record, figures, bench, verify):
+        parents = [] if command in (figures, bench, verify) else [choice]
         sub = commands.add_parser(command.__name__, parents=parents, help=command.__doc__)
         sub.set_defaults(command=command)
+        if command is alone:
+            sub.add_argument("make", nargs=argparse.REMAINDER)
         if command is execute:
             sub.add_argument("notebook", type=Path)
             sub.add_argument("output", type=Path)
             sub.add_argument("--run", help="name of the run to train")
             sub.add_argument("-p", nargs=2, action="append", default=[], dest="parameters")
+        if command is verify:
+            sub.add_argument("--profile", default="quick")
+            sub.add_argument("--record", action="store_true", help="store instead of comparing")
         if command is bench:
             sub.add_argument("--rows", type=str.split, default=list("1234567"))
             sub.add_argument("--data", default="synthetic")
@@ -49,6 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
         print("poolae: interrupted; the same command goes on from here.", file=sys.stderr)
         return 130
     return 0
+
+
+def alone(options) -> None:
+    """Become the make that follows, once no other builds these results."""
+    claim(options.results)
+    remove_leftovers(build_folder())
+    os.execvp(options.make[0], options.make)
 
 
 def prepare(options) -> None:
@@ -142,6 +155,22 @@ def bench(options) -> None:
     for key in options.rows:
         check_choice("ROWS", key, bench.ROWS)
     print(bench.run(options.rows, options.data))
+
+
+def verify(options) -> None:
+    """Train a part of what is on record again; fail when a number differs."""
+    from poolae import verify
+
+    if options.record:
+        print(verify.write_record())
+        return
+    compared = verify.verify(options.profile)
+    print(compared.to_string(index=False))
+    if differing := int((~compared["same"]).sum()):
+        raise UserError(
+            f"{differing} of {len(compared)} numbers differ from {verify.RECORD.name} by more than "
+            "their tolerance: the code, the packages or the record have changed."
+        )
 
 
 def _chosen(options) -> list:

@@ -12,9 +12,11 @@ three), second 0.1 s; a loop over scikit-image's `imread`, `resize` and `rgb2lab
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import posixpath
+import signal
 import sys
 import warnings
 from collections import deque
@@ -58,6 +60,7 @@ MAX_DISTANCE = 60
 
 TILES = 4  # the tiles along one side of an image that is scrambled
 CHUNK = 8  # images that a worker takes at a time
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,7 +351,7 @@ def _rows(items: list[Item], size: int, workers: int) -> Iterator:
         return
     # Forked workers share what is imported; elsewhere a fork is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    with ProcessPoolExecutor(workers, context) as pool:
+    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
         with warnings.catch_warnings():
             # Newer Pythons warn of forking beside threads; a worker takes none of their locks.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -360,6 +363,12 @@ def _rows(items: list[Item], size: int, workers: int) -> Iterator:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when its parent is killed, rather than wait for work for ever."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _too_few(source: str, found: int, excluded: list[tuple[str, str]]) -> UserError:

@@ -1,14 +1,16 @@
-"""Files that appear whole or not at all, and digests of the code that made them."""
+"""Files that appear whole or not at all, one build at a time, and digests of code."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from poolae.errors import UserError
@@ -17,10 +19,17 @@ REFERENCE = Path(__file__).parent / "reference"  # facts that the code compares 
 HEADLESS = "POOLAE_HEADLESS"  # environment variable, set where papermill executes a notebook
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
+# What a killed process leaves beside a file: from `replacing`, a notebook's, safetensors' own.
+LEFTOVER = re.compile(r"\.([0-9a-f]{8}-.+|[0-9]+-.+\.ipynb|tmp[A-Za-z0-9]{6})")
+LEFTOVER_SECONDS = 3600.0  # nobody writes one file for an hour without touching it
+
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block succeeds.
+
+    Its content is on the disk before its name is, so that a power cut leaves the old file or
+    the new one.
 
     Raises
     ------
@@ -33,9 +42,18 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise cannot_write(path, error) from error
+    except Exception as error:
+        # safetensors reports what the system refused as a type of its own.
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if type(error).__name__ != "SafetensorError" or number is None:
+            raise
+        refused = OSError(int(number[1]), os.strerror(int(number[1])))
+        raise cannot_write(path, refused) from error
     finally:
         # On a file system that refuses everything there is nothing to remove.
         if temporary.parent.is_dir():
@@ -52,6 +70,89 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
         f"Cannot write {path}: {error.strerror or error} ({free:,.0f} MiB free in {folder}); "
         "make room or the folder writable, then run the same command again."
     )
+
+
+def claim(folder: str | os.PathLike) -> None:
+    """Keep other builds out of a results folder while this process, or one it starts, lives.
+
+    The system holds the lock: it ends with the last process of the build, however that ends.
+
+    Raises
+    ------
+    UserError
+        If another build has it, or the folder cannot be written.
+    """
+    import fcntl
+
+    path = Path(folder) / ".lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        os.set_inheritable(lock, True)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.write(lock, b"%d" % os.getpgrp())
+    except BlockingIOError:
+        group = path.read_text() or "unknown"
+        raise UserError(
+            f"Another make (process group {group}) is building {folder}: wait until it has "
+            "ended, or stop it, then run the same command again."
+        ) from None
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def remove_leftovers(folder: str | os.PathLike) -> list[Path]:
+    """Remove what killed processes left half written below `folder`, and return it."""
+    limit = time.time() - LEFTOVER_SECONDS
+    removed = []
+    for path in Path(folder).rglob(".*"):
+        # Another process may have taken it away meanwhile.
+        with suppress(OSError):
+            if LEFTOVER.fullmatch(path.name) and path.stat().st_mtime < limit:
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that processes can still have, or None if no one tells.
+
+    As the kernel estimates it, within the limit of a container.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, LookupError, ValueError):
+        return None
+    with suppress(OSError, ValueError):  # "max" is no limit
+        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return free
+
+
+def check_memory(needed: int, purpose: str) -> None:
+    """Refuse what does not fit into memory before it starts.
+
+    Parameters
+    ----------
+    needed
+        Bytes.
+    purpose
+        What they are for, such as "Training pool0-seed0".
+
+    Raises
+    ------
+    UserError
+        If fewer are available; the sentence holds both numbers.
+    """
+    free = available_memory()
+    if free is not None and free < needed:
+        raise UserError(
+            f"{purpose} needs about {needed / 2**20:,.0f} MiB of memory, and "
+            f"{free / 2**20:,.0f} MiB are free: close other programs, set JOBS=1 or choose a "
+            "smaller PROFILE."
+        )
 
 
 def build_folder() -> Path:

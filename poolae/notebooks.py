@@ -18,7 +18,11 @@ from poolae.settings import DEPTHS, Settings
 
 
 def execute_notebook(
-    source: Path, target: Path, given: Mapping, required: Mapping | None = None
+    source: Path,
+    target: Path,
+    given: Mapping,
+    required: Mapping | None = None,
+    timeout: float | None = None,
 ) -> None:
     """Execute `source` with papermill and put the result at `target` only if every cell ran.
 
@@ -32,11 +36,14 @@ def execute_notebook(
         Parameters; those that the notebook does not declare are left out.
     required
         Names that it must declare.
+    timeout
+        Seconds that one cell may take; None for any.
 
     Raises
     ------
     UserError
-        If a required parameter is not declared, a cell fails or does not run, or the kernel dies.
+        If a required parameter is not declared, a cell fails, does not run or takes too long, or
+        the kernel dies.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -61,6 +68,7 @@ def execute_notebook(
             {k: v for k, v in given.items() if k in declared},
             kernel_name="python3",
             progress_bar=False,
+            execution_timeout=timeout,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             extra_arguments=["--IPKernelApp.log_level=50"],  # it calls a normal end an error
@@ -80,14 +88,20 @@ def execute_notebook(
         # nbclient leaves a task behind, whose traceback would bury the one line that matters.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         raise
-    except OSError as error:
-        raise cannot_write(target, error) from error
     except UserError:
         raise
     except Exception as error:  # nbclient has a type for each way in which a kernel dies
+        # Its timeout is an OSError too, but not one of the system, which has a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise cannot_write(target, error) from error
         _keep(partial, failed)
+        cell = _last_cell_begun(failed)
+        message = (str(error).splitlines() or [""])[0].rstrip(".")
+        died = type(error).__name__ == "DeadKernelError"
+        cause = ", most likely for lack of memory (try JOBS=1)" * died
         raise UserError(
-            f"{source}: {type(error).__name__}: {error} The notebook as far as it ran is {failed}."
+            f"{source}, cell {cell}: {type(error).__name__}: {message}{cause}. "
+            f"The notebook as far as it ran is {failed}."
         ) from error
     else:
         os.replace(partial, target)
@@ -107,6 +121,18 @@ def _check_complete(executed: Path, source: Path, failed: Path) -> None:
         _keep(executed, failed)
         at = f"cell {skipped[0]} did not run" if skipped else "a cell left the kernel"
         raise UserError(f"{source}: {at}. The notebook as far as it ran is {failed}.")
+
+
+def _last_cell_begun(partial: Path) -> int:
+    """Return the number, from 1, of the cell in which an execution broke off; 0 if before all."""
+    import nbformat
+
+    if not partial.exists():
+        return 0
+    cells = nbformat.read(partial, 4).cells
+    # Papermill calls it complete whatever became of it, but notes no start of those that follow.
+    begun = [cell.metadata.get("papermill", {}).get("start_time") for cell in cells]
+    return max((i for i, start in enumerate(begun, 1) if start), default=0)
 
 
 def _keep(partial: Path, failed: Path) -> None:

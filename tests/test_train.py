@@ -37,6 +37,9 @@ def equal(one, other):
     )
 
 
+@pytest.mark.fault(
+    "Ctrl-C in a training", "a checkpoint is written; goes on to the same weights and history"
+)
 @pytest.mark.parametrize("recipe", ["published", "corrected"])
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "muon"])
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, images, recipe, optimiser, capsys):
@@ -65,6 +68,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, images, recipe, o
         assert f"resumed after step {stop} of 12" in capsys.readouterr().out
 
 
+@pytest.mark.fault(
+    "a checkpoint that is truncated or of other settings", "training starts again; the same weights"
+)
 def test_a_checkpoint_of_other_settings_or_a_broken_one_is_not_believed(tmp_path, images, capsys):
     settings = tiny()
     whole = fit(settings, images, tmp_path)
@@ -181,6 +187,9 @@ def test_snapshots_are_twenty_evenly_spaced_steps():
     assert len(train.snapshot_steps(1234)) == 20 and train.snapshot_steps(1234)[-1] == 1234
 
 
+@pytest.mark.fault(
+    "a loss that is not finite", "training stops; step and last good checkpoint are named"
+)
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images):
     lightness = images[0].copy()
     lightness[:] = np.nan

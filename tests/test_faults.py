@@ -1,0 +1,530 @@
+"""Faults done to real processes: killed, refused by the disk, run twice at once, badly installed.
+
+    KILLS=30 python -m pytest tests/test_faults.py -k killed_again
+
+kills so many trainings of each recipe at random moments, and a fourth as many makes.
+"""
+
+import errno
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from test_make import HIDDEN, checkout, make  # noqa: F401 - checkout is a fixture
+
+from poolae import UserError, data, files, make_settings, runs
+
+KILLS = int(os.environ.get("KILLS", 3))
+ROOT = Path(__file__).parents[1]
+SAME = ["weights.safetensors", "scores.csv"] + [
+    f"{name}.npy" for name in ("predictions", "scrambled", "snapshots", "gradients")
+]
+TINY = dict(profile="smoke", size=16, base_width=2, images=24, steps=100)
+
+# Processes are forked from one that has imported everything, so that most kills hit the work.
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(
+    ["poolae.runs", "poolae.train", "torch._dynamo", "skimage.metrics", "imagehash"]
+)
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+# --- What the processes do -----------------------------------------------------------
+
+
+def train(folder, settings, checkpoint_seconds=0.0, file_limit=None):
+    """Train in a process of its own, on one thread, with checkpoints as often as they can be."""
+    from poolae import train as training
+
+    os.environ |= {"POOLAE_BUILD": str(folder), "JOBS": str(os.cpu_count())}
+    training.CHECKPOINT_SECONDS, training.CHECKPOINT_SHARE = checkpoint_seconds, 1.0
+    (folder / "begun").touch()
+    with open(os.devnull, "w") as sys.stdout:
+        if file_limit:
+            data.load_for(settings)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+        try:
+            runs.train(settings, folder / "results")
+        except UserError as error:
+            (folder / "said").write_text(str(error))
+
+
+def decode(folder):
+    """Draw more images than there is time for, in two processes."""
+    (folder / "begun").touch()
+    data.open_images("synthetic", 64, n=5000, workers=2, cache=folder / "cache")
+
+
+def start(target, folder, *arguments):
+    """Start a process in `folder` and return it once it has begun."""
+    folder.mkdir(exist_ok=True)
+    (folder / "begun").unlink(missing_ok=True)
+    process = context.Process(target=target, args=(folder, *arguments))
+    process.start()
+    while process.exitcode is None and not (folder / "begun").exists():
+        time.sleep(0.005)
+    return process
+
+
+def whole(folder, settings):
+    """Return a run's results as far as time does not change them."""
+    run = folder / "results" / "runs" / settings.name
+    results = {name: (run / name).read_bytes() for name in SAME}
+    losses = pd.read_csv(run / "losses.csv")["loss"].to_numpy()
+    assert not (run / "checkpoint.safetensors").exists()
+    return results | {"losses": losses.tobytes()}
+
+
+# --- Training ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["corrected", "published"])
+def uninterrupted(request, tmp_path_factory):
+    """The settings of a tiny run, its results when nothing disturbs it, and its seconds."""
+    settings = make_settings(1, recipe=request.param, **TINY)
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    process = start(train, folder, settings)
+    began = time.monotonic()
+    process.join()
+    assert process.exitcode == 0
+    return settings, whole(folder, settings), time.monotonic() - began
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "kill -9 at random moments of drawing, training and writing results",
+    "goes on from the last checkpoint; weights, losses and predictions are the same bytes",
+)
+def test_a_run_killed_again_and_again_ends_as_one_that_was_not(uninterrupted, tmp_path, capsys):
+    settings, expected, seconds = uninterrupted
+    seed = random.randrange(10**6)
+    moment, killed, resumed = random.Random(seed), 0, 0
+    for attempt in range(10 * KILLS):
+        folder = tmp_path / str(attempt)
+        while True:
+            process = start(train, folder, settings)
+            if killed < KILLS:
+                process.join(moment.uniform(0, seconds))
+                if process.exitcode is None:
+                    process.kill()
+                    process.join()
+                    killed += process.exitcode == -signal.SIGKILL
+                    resumed += any(folder.rglob("checkpoint.safetensors"))
+                    continue
+            process.join()
+            assert process.exitcode == 0
+            break
+        assert whole(folder, settings) == expected, f"moments of seed {seed}"
+        if killed >= KILLS:
+            break
+    assert killed >= KILLS
+    with capsys.disabled():
+        print(
+            f"\n{settings.recipe}: {killed} kills in {attempt + 1} runs of {seconds:.1f} s, "
+            f"{resumed} with a checkpoint; same bytes (seed {seed})"
+        )
+
+
+@pytest.mark.parametrize("uninterrupted", ["corrected"], indirect=True)
+@pytest.mark.slow
+@pytest.mark.fault("two processes train the same run", "one whole run, the same bytes")
+@pytest.mark.fault("two runs train at once (JOBS=2)", "the same bytes as one alone")
+def test_trainings_at_once_do_not_disturb_each_other(uninterrupted, tmp_path):
+    settings, expected, _ = uninterrupted
+    folders = [tmp_path / name for name in ("alone", "shared", "shared")]
+    processes = [start(train, folder, settings) for folder in folders]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert whole(folders[0], settings) == whole(folders[1], settings) == expected
+
+
+@pytest.mark.parametrize("uninterrupted", ["corrected"], indirect=True)
+@pytest.mark.slow
+@pytest.mark.fault(
+    "the disk refuses a checkpoint", "one sentence with file and free space; nothing lost"
+)
+def test_a_checkpoint_that_does_not_fit_is_said_and_nothing_is_lost(uninterrupted, tmp_path):
+    settings, expected, seconds = uninterrupted
+    process = start(train, tmp_path, settings)
+    while not any(tmp_path.rglob("checkpoint.safetensors")) and process.exitcode is None:
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    (checkpoint,) = tmp_path.rglob("checkpoint.safetensors")
+    before = checkpoint.read_bytes()
+    start(train, tmp_path, settings, 0.0, 10_000).join()
+    said = (tmp_path / "said").read_text()
+    assert said.startswith(f"Cannot write {checkpoint}: {os.strerror(errno.EFBIG)} (")
+    assert "MiB free" in said and "\n" not in said
+    assert checkpoint.read_bytes() == before
+    start(train, tmp_path, settings).join()
+    assert whole(tmp_path, settings) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.fault("kill -9 of a process that decodes in parallel", "its workers end with it")
+def test_no_worker_outlives_a_killed_decoder(tmp_path):
+    def children(parent):
+        of_parent = f"\nPPid:\t{parent}\n"
+        found = []
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                if of_parent in status.read_text():
+                    found.append(int(status.parent.name))
+            except OSError:  # it has ended
+                continue
+        return found
+
+    def state(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return None
+
+    process = start(decode, tmp_path)
+    deadline = time.monotonic() + 20
+    while len(workers := children(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    process.kill()
+    process.join()
+    time.sleep(0.5)
+    alive = [pid for pid in workers if state(pid) not in (None, "Z")]
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert len(workers) == 2 and not alive
+
+
+# --- make ----------------------------------------------------------------------------
+
+
+def start_make(folder, *arguments):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(HIDDEN)}
+    environment["PYTHONPATH"] = str(folder)
+    return subprocess.Popen(
+        ["make", *arguments], cwd=folder, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def kill(process):
+    """Kill a make and its group; Jupyter's kernels are not in it and have to notice."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def check_targets(folder):
+    """Every notebook that counts as built is whole; every run that counts as finished loads."""
+    for path in folder.rglob("build/*/**/*.ipynb"):
+        if not path.name.startswith(".") and not path.stem.endswith(".failed"):
+            cells = nbformat.read(path, 4).cells
+            assert all(c.execution_count for c in cells if c.cell_type == "code" and c.source)
+    for path in folder.rglob("run.json"):
+        (run,) = runs.find(path.parents[2], [make_settings(int(path.parent.name[4]), **SMOKE)])
+        run.network()
+
+
+SMOKE = dict(profile="smoke")
+CHOICE = ["report", "PROFILE=smoke", "DEPTHS=0 1"]
+
+
+@pytest.mark.slow
+@needs_make
+@pytest.mark.fault(
+    "kill -9 of `make report` at random moments",
+    "no half target counts as built; the next make goes on; same predictions",
+)
+def test_a_report_killed_again_and_again_is_that_of_one_that_was_not(checkout, tmp_path, capsys):  # noqa: F811
+    wanted = [make_settings(depth, **SMOKE) for depth in (0, 1)]
+    for settings in wanted:
+        start(train, tmp_path, settings, 20.0).join()
+    seed = random.randrange(10**6)
+    moment, killed = random.Random(seed), 0
+    while killed < max(2, KILLS // 4):
+        process = start_make(checkout, *CHOICE)
+        try:
+            process.wait(moment.uniform(1, 30))
+            assert process.returncode == 0
+            shutil.rmtree(checkout / "build")
+        except subprocess.TimeoutExpired:
+            kill(process)
+            killed += 1
+            check_targets(checkout)
+    done = make(checkout, *CHOICE)
+    assert done.returncode == 0, done.stderr
+    check_targets(checkout)
+    results = checkout / "build" / "synthetic-smoke"
+    assert "Figure 1." in (results / "report.html").read_text()
+    for settings in wanted:
+        expected = whole(tmp_path, settings)
+        for name in SAME:
+            found = (results / "runs" / settings.name / name).read_bytes()
+            assert found == expected[name], f"{name} of {settings.name}, moments of seed {seed}"
+    with capsys.disabled():
+        print(f"\nmake report: {killed} kills; same bytes (seed {seed})")
+
+
+@pytest.mark.slow
+@needs_make
+@pytest.mark.fault("two `make report` at once", "the second refuses in one sentence")
+def test_a_second_make_is_refused_while_the_first_lives(checkout):  # noqa: F811
+    first = start_make(checkout, "report", "PROFILE=smoke", "DEPTHS=2", "LAUNCH=sleep 60;")
+    lock = checkout / "build" / "synthetic-smoke" / ".lock"
+    deadline = time.monotonic() + 20
+    while not (lock.exists() and lock.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    try:
+        second = make(checkout, "report", "PROFILE=smoke", "DEPTHS=2", "LAUNCH=false")
+    finally:
+        kill(first)
+    assert second.returncode != 0
+    assert f"Another make (process group {first.pid}) is building" in second.stderr
+    assert "Traceback" not in second.stderr
+    third = make(checkout, "report", "PROFILE=smoke", "DEPTHS=2", "LAUNCH=false")
+    assert third.returncode != 0 and "Another make" not in third.stderr
+
+
+@pytest.mark.fault("a build beside another in the same results", "waits for nobody: one sentence")
+def test_a_results_folder_is_claimed_until_the_last_process_ends(tmp_path):
+    # The claimant ends at once; what it started holds on.
+    code = (
+        "import subprocess; from poolae import files; files.claim('results'); "
+        "subprocess.Popen(['sleep', '60'], close_fds=False)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, process_group=0,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    group = int((tmp_path / "results" / ".lock").read_text())
+    with pytest.raises(UserError, match=f"process group {group}.*wait until it has ended"):
+        files.claim(tmp_path / "results")
+    os.killpg(group, signal.SIGKILL)
+    time.sleep(0.2)
+    process = context.Process(target=files.claim, args=(tmp_path / "results",))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+# --- Disk and memory -----------------------------------------------------------------
+
+
+@pytest.mark.fault("files left half written by killed processes", "removed by a later build")
+def test_leftovers_are_removed_once_nobody_writes_them(tmp_path):
+    left = [".0123abcd-images-1.npy", ".4242-02_train.ipynb", ".tmpAb12Cd"]
+    kept = ["images-1.npy", ".lock", ".gitkeep", "02_train.ipynb"]
+    (tmp_path / "runs").mkdir()
+    for name in left + kept:
+        for path in (tmp_path / name, tmp_path / "runs" / name):
+            path.write_text("half")
+            os.utime(path, (1, 1))
+    fresh = tmp_path / ".89abcdef-images-1.npy"
+    fresh.write_text("being written")
+    removed = files.remove_leftovers(tmp_path)
+    assert sorted(p.name for p in removed) == sorted(2 * left)
+    assert {p.name for p in tmp_path.iterdir()} == {*kept, "runs", fresh.name}
+
+
+def test_the_names_of_temporaries_are_those_of_leftovers(tmp_path):
+    from safetensors.numpy import save_file
+
+    with files.replacing(tmp_path / "file") as temporary:
+        temporary.write_text("")
+        assert files.LEFTOVER.fullmatch(temporary.name)
+    # safetensors writes beside its target too, under a name that only a failure tells
+    with pytest.raises(Exception, match="os error") as caught:
+        save_file({"a": np.zeros(1)}, tmp_path / "none" / "file")
+    name = str(caught.value).rpartition("/")[2].rstrip('"')
+    assert files.LEFTOVER.fullmatch(name), name
+
+
+@pytest.mark.fault("a power cut while a file is replaced", "the old file or the new one, whole")
+def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: done.append(os.fstat(fd).st_ino) or fsync(fd))
+    monkeypatch.setattr(os, "replace", lambda *a: done.append("named") or replace(*a))
+    with files.replacing(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+        number = temporary.stat().st_ino
+    assert done == [number, "named"]
+
+
+@pytest.mark.fault("too little memory for the profile", "one sentence with both numbers")
+def test_what_does_not_fit_into_memory_is_refused_with_the_numbers(monkeypatch):
+    monkeypatch.setattr(files, "available_memory", lambda: 2**30)
+    files.check_memory(2**30, "Training pool0-seed0")
+    with pytest.raises(UserError) as caught:
+        files.check_memory(3 * 2**30, "Training pool0-seed0")
+    assert str(caught.value) == (
+        "Training pool0-seed0 needs about 3,072 MiB of memory, and 1,024 MiB are free: "
+        "close other programs, set JOBS=1 or choose a smaller PROFILE."
+    )
+    monkeypatch.setattr(files, "available_memory", lambda: None)
+    files.check_memory(2**60, "Training pool0-seed0")  # nobody knows better
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_available_memory_is_less_than_there_is():
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 2**20 < files.available_memory() < total
+
+
+@pytest.mark.fault("too little memory for a training", "refused before its first step")
+def test_a_training_that_does_not_fit_is_refused_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "available_memory", lambda: 2**20)
+    with pytest.raises(UserError, match=r"Training pool0-seed0 needs about \d+ MiB.* 1 MiB are"):
+        runs.train(make_settings(0, **TINY), tmp_path)
+    assert not any(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("a folder of 4,000 images instead of 1,000", "decoding needs no more memory")
+def test_decoding_takes_bounded_memory(tmp_path):
+    code = """
+import resource, sys
+import numpy as np
+from poolae import data, sources
+from poolae.sources import Item
+def picture(item, size):
+    rng = np.random.default_rng(item.origin[0])
+    return rng.random((size, size, 3), np.float32), rng.integers(0, 2**63, 4).astype(np.uint64)
+data.picture = picture
+n = int(sys.argv[1])
+for n in (100, int(sys.argv[1])):
+    images = data.open_images("synthetic", 64, n=n, workers=2, cache=sys.argv[2])
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    peaks = []
+    for n in (1000, 4000):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(n), tmp_path / str(n)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        peaks.append([int(line) / 1024 for line in done.stdout.split()])
+    (_, small), (_, large) = peaks  # MiB
+    # Held in memory, 3,000 images more would be 141 MiB.
+    assert large - small < 40, peaks
+
+
+# --- The environment -----------------------------------------------------------------
+
+FAKE_PYTHON = """#!/bin/sh
+echo "$@" >> calls
+case "$*" in
+  *sys.version_info*) test ! -e old ;;
+  *"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  *"-m pip"*) if test -e cut; then rm cut; kill -9 $$; fi ;;
+esac
+"""
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A checkout without an environment, and a Python that only notes what it is asked."""
+    for name in ("Makefile", "environment.yml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "fake").write_text(FAKE_PYTHON)
+    (tmp_path / "fake").chmod(0o755)
+
+    def lint():
+        (tmp_path / "calls").write_text("")
+        done = make(tmp_path, "lint", "PYTHON=./fake")
+        return done, (tmp_path / "calls").read_text()
+
+    return tmp_path, lint
+
+
+@needs_make
+@pytest.mark.fault("a Python that is too old", "one sentence; no environment is made")
+def test_an_old_python_is_refused(bare):
+    folder, lint = bare
+    (folder / "old").touch()
+    done, calls = lint()
+    assert done.returncode != 0 and "poolae needs Python 3.11 or newer" in done.stderr
+    assert not (folder / ".venv").exists() and "pip" not in calls
+
+
+@needs_make
+@pytest.mark.fault("kill -9 of the first installation", "the next make installs again")
+@pytest.mark.fault("a .venv older than environment.yml", "the next make brings it up to date")
+@pytest.mark.fault("a .venv whose Python does not run", "the next make makes it anew")
+def test_an_environment_is_mended(bare):
+    folder, lint = bare
+    ready = folder / ".venv" / ".poolae-ready"
+    (folder / "cut").touch()
+    done, _ = lint()
+    assert done.returncode != 0 and not ready.exists()
+    done, calls = lint()
+    assert done.returncode == 0, done.stderr
+    assert ready.exists() and calls.count("-m pip install") == 2 and "-m venv" not in calls
+    done, calls = lint()
+    assert done.returncode == 0 and "pip" not in calls
+
+    later = time.time() + 10
+    os.utime(folder / "environment.yml", (later, later))
+    done, calls = lint()
+    assert done.returncode == 0 and calls.count("-m pip install") == 2 and "-m venv" not in calls
+
+    later += 10
+    os.utime(folder / "environment.yml", (later, later))
+    (folder / ".venv" / "bin" / "python").write_text("half")
+    done, calls = lint()
+    assert done.returncode == 0 and "-m venv --clear .venv" in calls
+
+
+# --- Notebooks -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        pytest.param(
+            "import time; time.sleep(60)",
+            "cell 2: CellTimeoutError",
+            marks=pytest.mark.fault(
+                "a cell that takes longer than its timeout", "the build stops and names the cell"
+            ),
+        ),
+        pytest.param(
+            "import os; os.kill(os.getpid(), 9)",
+            "cell 2: DeadKernelError: Kernel died, most likely for lack of memory",
+            marks=pytest.mark.fault("kill -9 of a kernel", "the build stops and names the cell"),
+        ),
+    ],
+)
+def test_a_notebook_that_breaks_off_names_its_cell(tmp_path, cell, sentence):
+    from test_notebooks import notebook
+
+    source = notebook(tmp_path, "x = 1", cell, "print('after')")
+    code = (
+        "import sys; from pathlib import Path; from poolae.notebooks import execute_notebook\n"
+        "from poolae import UserError\n"
+        "try: execute_notebook(Path('made.ipynb'), Path('out.ipynb'), {}, timeout=5)\n"
+        "except UserError as error: sys.exit(str(error))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=source.parent, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and last.startswith(f"made.ipynb, {sentence}"), done.stderr
+    assert not (tmp_path / "out.ipynb").exists()
+    kept = nbformat.read(tmp_path / "out.failed.ipynb", 4).cells
+    assert [c.execution_count for c in kept][0] and kept[-1].execution_count is None

@@ -1,0 +1,64 @@
+"""`make verify` passes on what is on record, and fails when a number of it is altered."""
+
+import pandas as pd
+import pytest
+
+from poolae import UserError, verify
+from poolae.__main__ import main
+
+NUMBERS = dict.fromkeys(verify.METRICS, 0.5)
+
+
+def table(values, **machine):
+    here = dict(processor="A", threads=1, torch="2")
+    rows = [
+        {"profile": "smoke", "arm": "pool0", "seed": seed, **NUMBERS, **here, **machine}
+        | {"mean_absolute_error": value}
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_on_the_same_machine_numbers_must_be_equal():
+    record = table([0.04, 0.05])
+    assert verify.compare(record, table([0.04]))["same"].all()
+    differing = verify.compare(record, table([0.0400001]))
+    assert list(differing.loc[~differing["same"], "metric"]) == ["mean_absolute_error"]
+
+
+def test_on_another_machine_they_may_differ_by_the_range_over_seeds():
+    record = table([0.04, 0.05])
+    near, far = (verify.compare(record, table([v], processor="B")) for v in (0.0499, 0.0501))
+    assert near["same"].all() and near["tolerance"][0] == pytest.approx(0.01)
+    assert not far["same"].all()
+
+
+def test_a_run_that_is_not_on_record_is_named():
+    with pytest.raises(UserError, match="pool0-seed0 is 0 times"):
+        verify.compare(table([]).reindex(columns=[*table([1]).columns]), table([0.04]))
+    with pytest.raises(UserError, match="PROFILE of `make verify` is 'standard'"):
+        verify.verify("standard")
+
+
+def test_the_record_holds_every_part():
+    record = pd.read_csv(verify.RECORD)
+    for profile, (depths, seeds) in verify.PARTS.items():
+        rows = record[record["profile"] == profile]
+        assert set(zip(rows["arm"], rows["seed"], strict=True)) == {
+            (f"pool{depth}", seed) for depth in depths for seed in seeds
+        }
+
+
+@pytest.mark.slow
+def test_verifying_passes_and_fails_when_a_number_is_altered(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(verify.PARTS, "smoke", ((0,), (0, 1)))
+    monkeypatch.delitem(verify.PARTS, "quick")
+    monkeypatch.setattr(verify, "RECORD", tmp_path / "verify.csv")
+    assert main(["verify", "--record"]) == 0
+    assert main(["verify", "--profile", "smoke"]) == 0
+    record = pd.read_csv(verify.RECORD)
+    record.loc[0, "accuracy_0.050"] += 1e-4
+    record.to_csv(verify.RECORD, index=False)
+    capsys.readouterr()
+    assert main(["verify", "--profile", "smoke"]) == 2
+    assert "1 of 5 numbers differ from verify.csv" in capsys.readouterr().err
