@@ -244,13 +244,16 @@ def _leans_to_green(table: pd.DataFrame, arms: Sequence[str], **settings) -> Fin
 
 
 def _white_and_yellow(table: pd.DataFrame, arms: Sequence[str], **settings) -> Finding:
-    # If lightness alone cannot tell them apart, what lies around a pixel has to help.
+    # If lightness alone cannot tell them apart, what lies around a pixel has to help: first at
+    # all, then more of it where that can be had with nothing else changed.
     if "dilated" in arms:
-        seeing, blind = "dilated", "matched0"
+        near, *wider = "matched0", "dilated"
     else:
         # Picked by another metric than the one it is then tested on.
-        seeing, blind = _by_seed(table, PUBLISHED).mean().idxmin(), "lightness table"
-    return conjunction(_part(table, "bright_error", seeing, blind, BELOW, **settings))
+        near, *wider = [_by_seed(table, PUBLISHED).mean().idxmin()]
+    parts = [_part(table, "bright_error", near, "lightness table", BELOW, **settings)]
+    parts += [_part(table, "bright_error", arm, near, BELOW, **settings) for arm in wider]
+    return agreement(*parts)
 
 
 def _no_flower_shapes(table: pd.DataFrame, arms: Sequence[str], **settings) -> Finding:
@@ -364,8 +367,8 @@ CLAIMS: dict[str, Claim] = {
     ),
     "white and yellow": Claim(
         "White and yellow petals are too alike in lightness to be told apart by it.",
-        "error of bright pixels with context minus without",
-        (("matched0", "dilated"), (*PUBLISHED, "lightness table")),
+        "error of bright pixels with context minus without, and with more of it",
+        (("matched0", "dilated", "lightness table"), (*PUBLISHED, "lightness table")),
         (ERROR, "bright_error"),
         _white_and_yellow,
     ),

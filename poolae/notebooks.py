@@ -145,9 +145,11 @@ def render_report(results: Path, wanted: Sequence[Settings]) -> None:
 
     `wanted` are the runs; of those of the published networks, the first seed's are shown.
     """
-    from poolae import report, runs
+    from poolae import browser, data, evaluate, report, runs
+    from poolae.study import Study
 
     found = runs.find(results, wanted)
+    study = Study(found, results)
     one = found[0].settings
     shown = {f"pool{depth}-{one.name.partition('-')[2]}" for depth in DEPTHS}
     first = [run for run in found if run.name in shown]
@@ -164,6 +166,12 @@ def render_report(results: Path, wanted: Sequence[Settings]) -> None:
         subtitle="A study of 2020, rebuilt, corrected and answered on a laptop's CPU",
         authors=["The poolae authors"],
         provenance=_provenance(results, found),
+        tools=browser.tools(
+            first,
+            data.load_for(one).test,
+            evaluate.curves(study.published, "network"),
+            evaluate.curves(study.published, "baseline"),
+        ),
     )
 
 

@@ -155,7 +155,9 @@ NOTES_ON_ARMS = (
     "Where an arm is not exactly equal: the 1 × 1 kernels of `narrow` have more channels between "
     "them, which brings the weights back to within 1 %. `lossless` has four outputs for one where "
     "it moves channels back into pixels, and with them four biases and normalisations: 1 % more, "
-    "and a larger receptive field, because its convolutions run after the pixels have moved. "
+    "and a larger receptive field, because its convolutions run after the pixels have moved. They "
+    "are grouped, too: what it loses by mixing fewer channels at a time cannot be told from what "
+    "it wins by keeping every pixel. "
     "`skip` adds the earlier maps instead of concatenating them, which costs no weights."
 )
 SATELLITE_INTRODUCTION = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "template"
 REFERENCES = REFERENCE / "citations.toml"
+LARGEST = 18_000_000  # characters of networks; with more, they get a page of their own
 
 DROPPED = {"parameters", "injected-parameters", "hide"}
 HOISTED = ("abstract", "key-figure")
@@ -72,6 +74,7 @@ def render(
     authors: Sequence[str],
     provenance: Mapping[str, str | DataFrame],
     subtitle: str | None = None,
+    tools: Mapping[str, Any] | None = None,
 ) -> Path:
     """Render executed notebooks as one self-contained HTML file.
 
@@ -91,6 +94,13 @@ def render(
         The head of the page.
     provenance
         The appendix "How this was made": a text or a table for each name.
+    tools
+        Data of the reader's tools, from `browser.tools`, with any of these keys: `curves` and
+        `samples` for the explorer of error bounds (`browser.describe_curves`, a list of
+        `browser.describe_sample`); `networks` and `photographs` for colouring a photograph
+        (a list of `browser.describe_network`, `browser.photographs`). They become the last
+        chapter, "Try it yourself", with the figures `fig-explorer` and `fig-photograph`. If the
+        networks are very large, they go to a second file beside `target`, which links to it.
 
     Returns
     -------
@@ -104,23 +114,62 @@ def render(
         citation leads nowhere, mathematics cannot be read, an image has no alternative text, or
         the page would load something.
     """
-    notebooks = [read(section.path) for section in sections]
-    script = (TEMPLATE / "page.js").read_text(encoding="utf-8")
-    paper = {
+    target, tools = Path(target), dict(tools or {})
+    head = {
         "title": title,
         "subtitle": subtitle,
         "authors": [authors] if isinstance(authors, str) else list(authors),
+    }
+    apart = {}
+    if sum(len(network["weights"]) for network in tools.get("networks", [])) > LARGEST:
+        apart = {name: tools.pop(name) for name in ("networks", "photographs") if name in tools}
+        second = target.with_name(f"{target.stem}-photograph.html")
+        tools["elsewhere"] = second.name
+    _write(sections, target, head, provenance, tools)
+    if apart:
+        _write([], second, head, {}, apart)
+    return target
+
+
+def _write(
+    sections: Sequence[Section],
+    target: Path,
+    head: Mapping[str, Any],
+    provenance: Mapping[str, str | DataFrame],
+    tools: Mapping[str, Any],
+) -> None:
+    notebooks = [read(section.path) for section in sections]
+    script = _template("page.js") + (_template("tools.js") if tools else "")
+    paper = {
+        **head,
         "date": max(filter(None, map(_computed, notebooks)), default=None),
-        "style": (TEMPLATE / "style.css").read_text(encoding="utf-8"),
+        "style": _template("style.css"),
         "script": script,
         "policy": _policy(script),
         "provenance": _provenance(provenance),
         "appendix": "sec-how-this-was-made",
+        "tools": tools,
+        "embedded": _embedded(tools),
     }
     page = finish(export(merge(sections, notebooks), paper), load_references())
     with replacing(target) as draft:
         draft.write_text(page, encoding="utf-8")
-    return Path(target)
+
+
+def _template(name: str) -> str:
+    return (TEMPLATE / name).read_text(encoding="utf-8")
+
+
+def _embedded(tools: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the page's scripts read, by name: data as JSON, and the worker's program."""
+    data = {}
+    if "curves" in tools:
+        data["explorer"] = {name: tools[name] for name in ("curves", "samples") if name in tools}
+    if "networks" in tools:
+        data["networks"] = tools["networks"]
+    # As an escape, no text can end the script element that it stands in.
+    texts = {name: json.dumps(value).replace("<", "\\u003c") for name, value in data.items()}
+    return texts | ({"colouriser": _template("colouriser.js")} if "networks" in tools else {})
 
 
 # Notebooks -------------------------------------------------------------------------------------
@@ -283,7 +332,7 @@ def _policy(script: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'"
+        f"script-src 'sha256-{digest}'; worker-src blob:"  # the page's own text
     )
 
 
@@ -426,6 +475,8 @@ def _number_equations(soup: BeautifulSoup, main: Tag) -> dict[str, str]:
     labels: dict[str, str] = {}
     for number, equation in enumerate(main(class_="equation"), start=1):
         equation.append(soup.new_tag("span", attrs={"class": "number"}, string=f"({number})"))
+        # Where it is wider than the screen it scrolls, also from the keyboard.
+        equation.attrs |= {"role": "group", "tabindex": "0", "aria-label": f"Equation {number}"}
         if "id" in equation.attrs:
             labels[equation["id"]] = f"Equation {number}"
     return labels

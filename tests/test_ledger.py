@@ -126,8 +126,14 @@ CASES = [
     ("green", {}, "refuted"),
     ("green", each(MATCHED, "a_bias", 2), "refuted"),
     ("green", each(MATCHED, "a_bias", OPEN), "inconclusive"),
-    ("white and yellow", {("dilated", "bright_error"): -0.01}, "supported"),
+    (
+        "white and yellow",
+        {("matched0", "bright_error"): -0.01, ("dilated", "bright_error"): -0.02},
+        "supported",
+    ),
     ("white and yellow", {}, "refuted"),
+    # Some context helps, and more of it does not.
+    ("white and yellow", each(["matched0", "dilated"], "bright_error", -0.01), "inconclusive"),
     ("white and yellow", {("dilated", "bright_error"): OPEN}, "inconclusive"),
     ("flower shapes", {}, "supported"),
     ("flower shapes", each(MATCHED, SCRAMBLED, 0.01), "refuted"),
@@ -326,10 +332,10 @@ def test_few_seeds_have_verdicts_but_no_p():
 
 def test_p_is_corrected_over_all_contrasts_of_the_ledger():
     found = ledger(make_scores({("pool1", ERROR): -0.005}), make_mixtures(), **FAST)
-    # One contrast each for one best, two worst, block means, green, white and yellow and flower
-    # shapes, two for detail, bottleneck, pooling itself and lightness, three for the others: 20.
+    # One contrast each for one best, two worst, block means, green and flower shapes, two for
+    # detail, bottleneck, pooling itself, white and yellow and lightness, three for the others: 21.
     assert found.loc["one best", "p"] == pytest.approx(2 / 64)
-    assert found.loc["one best", "p_holm"] == pytest.approx(20 * 2 / 64)
+    assert found.loc["one best", "p_holm"] == pytest.approx(21 * 2 / 64)
     assert (found["p_holm"] >= found["p"]).all()
 
 

@@ -1,5 +1,6 @@
 """The report: what is published, what is refused, and how the page is put together."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
+from poolae import report
 from poolae.display import table_html
 from poolae.errors import UserError
 from poolae.report import REFERENCES, Section, load_references, mathml, render
@@ -59,7 +61,7 @@ def table(name, **columns):
 def page(tmp_path):
     """Render notebooks given as lists of cells, by prefix; `parents` maps prefix to parent."""
 
-    def build(parents=None, provenance=None, titles=None, **notebooks):
+    def build(parents=None, provenance=None, titles=None, tools=None, **notebooks):
         sections = []
         for prefix, cells in notebooks.items():
             notebook = nbformat.v4.new_notebook(cells=cells)
@@ -74,6 +76,7 @@ def page(tmp_path):
             title="A title & more",
             authors=["A. Author", "B. Author"],
             provenance=provenance or {},
+            tools=tools,
         )
         return BeautifulSoup(target.read_text(encoding="utf-8"), "html.parser")
 
@@ -220,6 +223,7 @@ def test_figures_tables_and_equations_are_numbered_apart(page):
     equations = soup(class_="equation")
     assert [equation.find(class_="number").string for equation in equations] == ["(1)", "(2)"]
     assert equations[0]["id"] == "eq-first"
+    assert equations[0]["aria-label"] == "Equation 1"
     assert equations[0].math["display"] == "block"
 
 
@@ -277,6 +281,60 @@ def test_no_id_occurs_twice(page):
     soup = page(a=cells, b=cells)
     identifiers = [element["id"] for element in soup.find_all(id=True)]
     assert len(identifiers) == len(set(identifiers))
+
+
+# The reader's tools
+
+LINE = {"name": "pool1", "colour": "#E69F00", "dash": "", "accuracy": [0, 1]}
+CURVES = {"bounds": [0, 0.1], "lines": [LINE]}
+NETWORK = {"name": "pool1", "size": 64, "ops": [{"kind": "up"}], "weights": "AAAA"}
+
+
+def test_tools_are_the_last_chapter_and_can_be_referred_to(page):
+    cells = [markdown("# First\n\nSee [](#fig-photograph)."), code("", figure("x"))]
+    soup = page(a=cells, tools={"curves": CURVES, "networks": [NETWORK]})
+    assert headings(soup)[1:] == [
+        ("h2", "2 Try it yourself"),
+        ("h3", "2.1 What an error bound lets through"),
+        ("h3", "2.2 Colour a photograph of your own"),
+    ]
+    assert soup.find(class_="reference").get_text() == "Figure\xa03"
+    assert "64 × 64 pixels" in soup.find(id="fig-photograph").get_text(" ")
+    assert "2 Try it yourself" in soup.find("nav").get_text()
+
+
+def test_only_what_is_given_is_embedded(page):
+    cells = [markdown("x")]
+    assert len(page(a=cells)("script")) == 1
+    curves = page(a=cells, tools={"curves": CURVES})
+    assert [script.get("id") for script in curves("script")] == [None, "data-explorer"]
+    assert curves.find(id="fig-photograph") is None
+    networks = page(a=cells, tools={"networks": [NETWORK]})
+    identifiers = [script.get("id") for script in networks("script")]
+    assert identifiers == [None, "data-networks", "data-colouriser"]
+    assert json.loads(networks.find(id="data-networks").string) == [NETWORK]
+    assert networks.find(id="fig-explorer") is None
+
+
+def test_embedded_text_cannot_end_its_script(page):
+    hostile = "</script><script>alert(1)</script><!--"
+    curves = {**CURVES, "lines": [{**LINE, "name": hostile}]}
+    soup = page(a=[markdown("x")], tools={"curves": curves})
+    assert len(soup("script")) == 2
+    assert json.loads(soup.find(id="data-explorer").string)["curves"] == curves
+
+
+def test_large_networks_get_a_page_of_their_own(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "LARGEST", 3)
+    soup = page(a=[markdown("# First")], tools={"curves": CURVES, "networks": [NETWORK]})
+    assert soup.find(id="data-networks") is None
+    assert soup.find(id="fig-explorer")
+    link = soup.find(id="cell-tools").p.find_next("a", href="index-photograph.html")
+    text = (tmp_path / "out" / link["href"]).read_text(encoding="utf-8")
+    second = BeautifulSoup(text, "html.parser")
+    assert json.loads(second.find(id="data-networks").string) == [NETWORK]
+    assert second.title.string == soup.title.string
+    assert second.find(id="fig-explorer") is None
 
 
 # Safety and self-containment
@@ -491,6 +549,33 @@ def test_the_page_works_from_disk(page, tmp_path, browser):
         assert tab.locator("details.code[open]").count() == 1
         assert complaints == []
         context.close()
+
+
+@pytest.mark.browser
+def test_tables_sort_by_their_headers(page, tmp_path, browser):
+    columns = {
+        "word": ["b", "a", "C", "d"],
+        "value": ["10 ± 1", "–", "−2", "1,000"],
+        "[](#tbl-x)": [1, 2, 3, 4],  # a header with a link stays as it is
+    }
+    page(a=[code("", table("x", **columns))])
+    tab = browser.new_page()
+    tab.goto((tmp_path / "out" / "index.html").as_uri())
+
+    def words():
+        return "".join(tab.locator("tbody tr td:first-child").all_inner_texts())
+
+    value = tab.get_by_role("columnheader", name="value")
+    orders = [("ascending", "Cbda"), ("descending", "dbCa"), (None, "baCd"), ("ascending", "Cbda")]
+    for state, order in orders:
+        value.get_by_role("button").press("Enter")
+        assert value.get_attribute("aria-sort") == state
+        assert words() == order
+    tab.get_by_role("button", name="word").click()
+    assert value.get_attribute("aria-sort") is None
+    assert words() == "abCd"
+    assert tab.locator("thead button").count() == 2
+    tab.close()
 
 
 @pytest.mark.browser

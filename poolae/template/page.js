@@ -1,5 +1,5 @@
 // The page reads well without this: it adds the theme switch, the place in the contents, and
-// opens folded code that a link points into.
+// tables that sort, and opens folded code that a link points into.
 "use strict";
 
 const THEMES = ["automatic", "light", "dark"];
@@ -79,11 +79,65 @@ function openTarget() {
   code?.setAttribute("open", "");
 }
 
+const MISSING = /^[\s\u2013]*$/;
+const NUMBER = /^[+-]?(\d|\.\d)/;
+const asNumber = (text) => text.replace("\u2212", "-").replaceAll(",", "");
+
+// Compare cells as numbers where all of the column begin with one, and as words otherwise.
+function comparison(texts) {
+  const numbers = texts.filter((text) => !MISSING.test(text)).map(asNumber);
+  if (numbers.every((text) => NUMBER.test(text))) {
+    return (a, b) => parseFloat(asNumber(a)) - parseFloat(asNumber(b));
+  }
+  return new Intl.Collator("en", { numeric: true }).compare;
+}
+
+// Order by a column; what is missing comes last either way, and equal rows keep their order.
+function sortRows(rows, column, direction) {
+  const text = (row) => row.cells[column].textContent.trim();
+  const compare = comparison(rows.map(text));
+  const missing = (row) => MISSING.test(text(row));
+  return rows.toSorted(
+    (a, b) => missing(a) - missing(b) || direction * (missing(a) ? 0 : compare(text(a), text(b)))
+  );
+}
+
+// A header sorts upwards, then downwards, then as the table was.
+function makeSortable(table) {
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const heads = [...table.tHead.rows[0].cells];
+  const next = { ascending: "descending", descending: null };
+  heads.forEach((head, column) => {
+    if (!head.textContent.trim() || head.querySelector("a")) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const state = head.ariaSort in next ? next[head.ariaSort] : "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      if (state) head.setAttribute("aria-sort", state);
+      const sorted = state ? sortRows(rows, column, state === "ascending" ? 1 : -1) : rows;
+      body.append(...sorted);
+    });
+  });
+}
+
+function makeTablesSortable() {
+  for (const table of document.querySelectorAll("main table")) {
+    const plain = table.tHead?.rows.length === 1 && table.tBodies[0]?.rows.length > 1;
+    if (plain && !table.querySelector("[rowspan], [colspan]")) makeSortable(table);
+  }
+}
+
+document.documentElement.classList.add("scripted"); // shows the tools in place of still pictures
 applyTheme(storedTheme()); // before the body is drawn, so that nothing flashes
 document.addEventListener("DOMContentLoaded", () => {
   addThemeSwitch();
   foldContentsWhereNarrow();
   followReader();
+  makeTablesSortable();
   openTarget();
   addEventListener("hashchange", openTarget);
 });
