@@ -26,7 +26,8 @@ def checkout(tmp_path_factory):
     environment = folder / ".venv"
     (environment / "bin").mkdir(parents=True)
     (environment / "bin" / "python").write_text(
-        f'#!/bin/sh\nPYTHONPATH="{folder}" exec "{sys.executable}" "$@"\n'
+        '#!/bin/sh\ntest "$1 $2" != "-m pip" || exit 1  # this environment is not ours\n'
+        f'PYTHONPATH="{folder}" exec "{sys.executable}" "$@"\n'
     )
     (environment / "bin" / "python").chmod(0o755)
     (environment / ".poolae-ready").touch()

@@ -25,6 +25,9 @@ RESULTS = ("weights.safetensors", "scores.csv", "predictions.npy", "gradients.np
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("POOLAE_SLURM"), reason="takes minutes: set POOLAE_SLURM=1 to run it"
+    ),
     pytest.mark.skipif(bool(MISSING), reason=f"slurm-wlm or munge: no {', '.join(MISSING)}"),
     pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="slurmd needs root"),
     pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="the two nodes have a core each"),
