@@ -202,7 +202,7 @@ def coherence_floor(settings: Settings) -> np.ndarray:
     return np.nanmean(coherence[:, : len(band_names(settings.size))], axis=0)
 
 
-def oscillation(losses: np.ndarray, smoothing: float = 0.01) -> tuple[np.ndarray, float | None]:
+def oscillation(losses: np.ndarray, smoothing: float = 0.05) -> tuple[np.ndarray, float | None]:
     """Smooth a loss curve and estimate the period of its slow oscillation.
 
     Parameters

@@ -368,7 +368,8 @@ def oscillation_in_words(periods: dict[str, float | None]) -> str:
         "Estimated from the distance between the peaks of the running mean: "
         + "; ".join(said)
         + f". In the original's published progress plots the loss swings with a period of about "
-        f"{PUBLISHED_PERIOD:,} steps, in a network sixteen times as wide."
+        f"{PUBLISHED_PERIOD:,} steps, in a network sixteen times as wide and at a learning rate of "
+        "0.00001."
     )
 
 
