@@ -215,8 +215,8 @@ def readme_findings(compared: pd.DataFrame, contrasts: pd.DataFrame, ledger: pd.
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("| --- |", "|---|")
+    first, *lines = ["| " + " | ".join(line) + " |" for line in (head, *rows)]
+    return "\n".join([first, "|---" * len(head) + "|", *lines])
 
 
 def write_readme(compared: pd.DataFrame, contrasts: pd.DataFrame, ledger: pd.DataFrame) -> Path:
