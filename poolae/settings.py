@@ -37,32 +37,22 @@ PROFILES: dict[str, dict] = {
     "published": dict(size=128, base_width=64, steps=100_000, batch_size=16, images=768),
 }
 
+# The original's training, its missing `optimizer.zero_grad()` included.
+ORIGINAL = dict(
+    optimiser="adam",
+    learning_rate=1e-5,
+    weight_decay=5e-5,
+    one_cycle=False,
+    accumulate_gradients=True,
+    clamp_in_training=True,
+    midrange_output=False,
+    flips=False,
+    averaging=0.0,
+)
 # How a run is trained.
 RECIPES: dict[str, dict] = {
-    # The original's, its missing `optimizer.zero_grad()` included.
-    "published": dict(
-        optimiser="adam",
-        learning_rate=1e-5,
-        weight_decay=5e-5,
-        one_cycle=False,
-        accumulate_gradients=True,
-        clamp_in_training=True,
-        midrange_output=False,
-        flips=False,
-        averaging=0.0,
-    ),
-    # The same with the gradients cleared.
-    "cleared": dict(
-        optimiser="adam",
-        learning_rate=1e-5,
-        weight_decay=5e-5,
-        one_cycle=False,
-        accumulate_gradients=False,
-        clamp_in_training=True,
-        midrange_output=False,
-        flips=False,
-        averaging=0.0,
-    ),
+    "published": ORIGINAL,
+    "cleared": {**ORIGINAL, "accumulate_gradients": False},
     # The same task with the gradients cleared, and what earned its place.
     "corrected": dict(
         optimiser="muon",
