@@ -16,7 +16,7 @@ ERROR = "mean_absolute_error"
 PUBLISHED_PERIOD = 25_000  # steps, read off the original's progress plots
 
 
-def abstract(compared: pd.DataFrame, settings: Settings, test_images: int, real: bool) -> str:
+def abstract(compared: pd.DataFrame, settings: Settings, test_images: int | str, real: bool) -> str:
     """Summarise a report in one paragraph.
 
     Parameters

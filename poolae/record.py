@@ -177,7 +177,7 @@ def _of_published(compared: pd.DataFrame) -> pd.DataFrame:
 def readme_findings(compared: pd.DataFrame, contrasts: pd.DataFrame, ledger: pd.DataFrame) -> str:
     """Say in Markdown what the committed numbers hold: scale, scores, verdicts and sentences."""
     published = _of_published(compared)
-    one = published.iloc[0]
+    one, tested = published.iloc[0], published["test_images"]
     columns = {f"accuracy_{t:.3f}": f"within {t:g}" for t in (0.01, 0.02, 0.05, 0.1)}
     plain = (compared["seed"] == compared["split"]) & ~compared["arm"].str.contains("-|oracle")
     groups = compared[plain].groupby("arm", sort=False)
@@ -190,10 +190,10 @@ def readme_findings(compared: pd.DataFrame, contrasts: pd.DataFrame, ledger: pd.
     sections = [
         f"Data: {one['data']}; {one['size']} × {one['size']} pixels, base width "
         f"{one['base_width']:.0f}, {one['steps']:,.0f} steps of recipe `{one['recipe']}`, "
-        f"{published['seed'].nunique()} seeds, {one['test_images']} test images, commit "
-        f"{one['commit']}; {hours:.1f} hours of training on one thread, all runs together. Errors "
-        "are of the range [0, 1] of a and b; “within 0.05” is the share of values whose error is "
-        "at most 0.05.",
+        f"{published['seed'].nunique()} seeds, {tested.min()} to {tested.max()} test images, "
+        f"commit {one['commit']}; {hours:.1f} hours of training on one thread, all runs together. "
+        "Errors are of the range [0, 1] of a and b; “within 0.05” is the share of values whose error "
+        "is at most 0.05.",
         _markdown(["", "mean absolute error", *columns.values()], scores),
         prose.verdict_on_lightness(published),
         prose.scatter(published),

@@ -103,6 +103,12 @@ class Study:
         known = self.compared["arm"].isin(self.published_arms)
         return self.compared[known | (self.compared["kind"] == "baseline")]
 
+    @property
+    def test_images(self) -> str:
+        """How many images the splits are tested on, such as "188 to 193"."""
+        counts = sorted({run.about["test_images"] for run in self.ordinary})
+        return " to ".join(map(str, counts if len(counts) < 2 else (counts[0], counts[-1])))
+
     def baseline_means(self, metric: str) -> pd.Series:
         """Return the mean of a score over the seeds' splits for each baseline."""
         rows = self.compared[self.compared["kind"] == "baseline"]

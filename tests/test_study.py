@@ -48,6 +48,16 @@ def test_runs_are_sorted_by_what_they_are_for(study):
     assert not study.scores.duplicated(["arm", "seed", "image"]).any()
 
 
+def test_the_number_of_test_images_is_that_of_every_split(study):
+    counts = {run.about["test_images"] for run in study.ordinary}
+    assert study.test_images in (f"{min(counts)} to {max(counts)}", str(min(counts)))
+    study.found[0].about["test_images"] += 100
+    try:
+        assert study.test_images == f"{min(counts)} to {study.found[0].about['test_images']}"
+    finally:
+        study.found[0].about["test_images"] -= 100
+
+
 def test_a_study_without_extras_has_none(study):
     plain = Study([run for run in study.found if run.plain], study.results)
     assert not (plain.matched_arms or plain.satellite_arms or plain.bands or plain.oscillating)
