@@ -192,8 +192,8 @@ def readme_findings(compared: pd.DataFrame, contrasts: pd.DataFrame, ledger: pd.
         f"{one['base_width']:.0f}, {one['steps']:,.0f} steps of recipe `{one['recipe']}`, "
         f"{published['seed'].nunique()} seeds, {tested.min()} to {tested.max()} test images, "
         f"commit {one['commit']}; {hours:.1f} hours of training on one thread, all runs together. "
-        "Errors are of the range [0, 1] of a and b; “within 0.05” is the share of values whose error "
-        "is at most 0.05.",
+        "Errors are of the range [0, 1] of a and b; “within 0.05” is the share of values whose "
+        "error is at most 0.05.",
         _markdown(["", "mean absolute error", *columns.values()], scores),
         prose.verdict_on_lightness(published),
         prose.scatter(published),
