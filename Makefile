@@ -13,6 +13,7 @@ PYTHON  ?= python3
 SEEDS_smoke     := 0
 SEEDS_quick     := 0 1
 SEEDS_standard  := 0 1 2 3 4 5
+SEEDS_full      := 0
 SEEDS_published := 0
 
 # Runs beside the published networks, by name: the matched family from every seed; pooling
@@ -59,7 +60,7 @@ EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_
 help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 	@echo
-	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|published'
+	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|full|published'
 	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  LAUNCH=<prefix of each execution>'
 	@echo '            OTHERS="dilated-seed0 pool3-max2-seed0 ..."  further runs, by name'
 
