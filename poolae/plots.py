@@ -515,3 +515,24 @@ def architecture(stages: Sequence, size: int, ax: Axes | None = None) -> Axes:
         loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, fontsize=7.5, handlelength=1.2
     )
     return ax
+
+
+def depths_figure(
+    bounds: np.ndarray,
+    arms: Mapping[str, np.ndarray],
+    baselines: Mapping[str, np.ndarray],
+    published: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> Figure:
+    """Draw `accuracy_curves` of each arm beside its own published curve, axes for each."""
+    figure = new_figure(7.2, 2.6 * -(-len(arms) // 2) + 0.4)
+    grid = figure.subplots(-(-len(arms) // 2), 2, sharex=True, sharey=True, squeeze=False)
+    for ax in grid.flat[len(arms) :]:
+        ax.remove()
+    for ax, (arm, curves) in zip(grid.flat, arms.items(), strict=False):
+        own = {arm: published[arm]} if arm in published else None
+        accuracy_curves(ax, bounds, {arm: curves}, baselines, own)
+        figure.supxlabel(ax.get_xlabel(), fontsize="medium")
+        ax.set(title=arm, xlabel="", ylabel="")
+        ax.legend(loc="lower right")
+    figure.supylabel("values within the bound", fontsize="medium")
+    return figure
