@@ -6,6 +6,7 @@ shared machine mean little; a ratio is the median over pairs, with its range.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,6 +33,7 @@ from poolae.settings import DEPTHS, make_settings
 SCALES = ((64, 128), (16, 64))  # base width, pixels: the original's, and that of `quick`
 BATCH = 16
 SWEEP_STEPS = 40
+FED_IMAGES, FED_STEPS = 20_000, 40
 BUDGETS = (50, 100, 200, 300, 450)  # steps, for the time to quality
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -364,7 +366,7 @@ def time_to_quality(source: str) -> Iterator[dict]:
         yield {"row": "7 time to quality", "note": "needs DATA to hold the 764 photographs"}
         return
     part, test = images.train, images.test
-    table = baselines.fit_lightness_table(part.lightness, part.chroma)(test.lightness)
+    table = baselines.fit_lightness_table(*part.in_memory())(test.lightness)
     bar = metrics.mean_absolute_error(table, test.chroma).mean()
     published = evaluate.published_curves()["pool1"].loc[0.01:]
     for depth in DEPTHS:
@@ -398,9 +400,53 @@ def time_to_quality(source: str) -> Iterator[dict]:
             }
 
 
+def feeding() -> Iterator[dict]:
+    """9: training from a memory map of 20,000 images, against the same images in memory."""
+    size = make_settings(0).size
+    with tempfile.TemporaryDirectory(dir=build_folder()) as folder:
+        path = Path(folder) / "images.npy"
+        shape = (FED_IMAGES, 3, size, size)
+        lab = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        for k in range(0, FED_IMAGES, 1000):
+            lab[k : k + 1000] = np.random.default_rng(k).random((1000, *shape[1:]), np.float32)
+        del lab
+        os.sync()  # only clean pages can be dropped
+        for depth in DEPTHS:
+            pairs = in_processes(
+                (steps_from, depth, path, True), (steps_from, depth, path, False), 7
+            )
+            case = f"pool{depth}, width 16, {size} px, {FED_IMAGES:,} images"
+            note = f"{FED_STEPS} steps; the file is dropped from memory before each time"
+            yield row("9 from disk", case, pairs, note)
+
+
+def steps_from(depth: int, path: Path, disk: bool) -> Callable:
+    """Return training steps on random images of a file, read as they come or once at the start."""
+    train.settle_in()
+    settings = make_settings(depth)
+    network = build(depth, settings.base_width).to(memory_format=torch.channels_last)
+    optimisers = train.make_optimisers(network, settings)
+    whole = None if disk else np.load(path)
+    steps = itertools.count()
+
+    def work() -> None:
+        if disk:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        lab = np.load(path, mmap_mode="r") if disk else whole
+        everyone = np.arange(len(lab))
+        planes = [data.Planes(lab, everyone, side) for side in (np.s_[:1], np.s_[1:])]
+        for step in itertools.islice(steps, FED_STEPS):
+            rows = train.batch_rows(settings, len(lab), step)
+            x, y = train.to_batch(*planes, *rows, torch.device("cpu"))
+            train.training_step(network, optimisers, settings, x, y).item()
+
+    return work
+
+
 ROWS = {
     "1": training_step, "2": sweep, "3": inference, "4": accuracy, "5": data_starts,
-    "6": report, "7": time_to_quality,
+    "6": report, "7": time_to_quality, "9": feeding,
 }  # fmt: skip
 
 

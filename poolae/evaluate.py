@@ -67,7 +67,7 @@ def baseline_scores(settings: Settings, results: str | os.PathLike) -> pd.DataFr
     images = data.load_for(settings)
 
     def make() -> pd.DataFrame:
-        lightness, chroma = images.train.lightness, images.train.chroma
+        lightness, chroma = images.train.in_memory()
         answers = {
             ("baseline", name): fit(lightness, chroma)(images.test.lightness)
             for name, fit in BASELINES.items()
@@ -142,20 +142,25 @@ def mixture_experts(found: Sequence[Run]) -> tuple[list[Run], list[Run]] | None:
 def _remembered(path: Path, key: list, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return the table at `path` if it was made for `key`, else make it and store it there."""
     mark = "# " + hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    if (stored := _read_marked(path, mark)) is None:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            file.write(mark + "\n")
+            make().to_csv(file, index=False, float_format="%.6g")
+        stored = _read_marked(path, mark)  # so that the first time gives what later ones do
+    return stored
+
+
+def _read_marked(path: Path, mark: str) -> pd.DataFrame | None:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
             if file.readline().strip() == mark:
                 return pd.read_csv(file).copy()  # in one block, where the parser leaves many
     except FileNotFoundError:
         pass
-    frame = make()
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        file.write(mark + "\n")
-        frame.to_csv(file, index=False, float_format="%.6g")
-    return frame
+    return None
 
 
 def compare(scores: pd.DataFrame) -> pd.DataFrame:
@@ -286,9 +291,9 @@ def describe_data(images: data.Data) -> dict:
     errors = {}
     for name in ("grey", "training median", "lightness table"):
         fit = BASELINES[name]
-        predicted = fit(images.train.lightness, images.train.chroma)(images.test.lightness)
+        predicted = fit(*images.train.in_memory())(images.test.lightness)
         errors[name] = metrics.mean_absolute_error(predicted, images.test.chroma).mean()
-    chroma = images.images.lab[:, 1:] * 255 - 128
+    chroma = images.images.lab[data.spread(range(len(images.images))), 1:] * 255 - 128
     power = metrics.band_power(chroma).mean(axis=0)[:, : len(band_names(images.images.size))]
     edges = histogram_edges()
     return {

@@ -178,7 +178,19 @@ def test_load_gives_both_parts(folder, cache):
         rows = [images.names.index(name) for name in part.names]
         assert np.array_equal(part.lightness, images.lab[rows][:, :1])
         assert np.array_equal(part.chroma, images.lab[rows][:, 1:])
-        assert part.chroma.dtype == np.float32 and part.lightness.flags.writeable
+        assert part.chroma[:].dtype == np.float32 and part.lightness[:].flags.writeable
+        assert all(map(np.array_equal, part.in_memory(), (part.lightness, part.chroma)))
+
+
+def test_of_the_largest_folders_a_part_is_measured(folder, cache, monkeypatch):
+    whole = data.load(folder, SIZE, seed=3, workers=1, cache=cache)
+    monkeypatch.setattr(data, "MEASURED", 2)
+    some = data.load(folder, SIZE, seed=3, workers=1, cache=cache)
+    assert some.train.names == whole.train.names and len(whole.test) == len(some.test) == 2
+    lightness, chroma = some.train.in_memory()
+    assert np.array_equal(lightness, whole.train.lightness[[0, 2]])
+    assert np.array_equal(chroma, whole.train.chroma[[0, 2]])
+    assert data.spread([5, 6, 7, 8, 9]).tolist() == [5, 7]
 
 
 def test_copies_of_one_photograph_cannot_be_split(tmp_path, cache):
