@@ -7,7 +7,8 @@ SEEDS   ?= $(SEEDS_$(PROFILE))
 RECIPE  ?= $(if $(filter published,$(PROFILE)),published,corrected)
 JOBS    ?= 2
 LAUNCH  ?=
-ROWS    ?= 1 2 3 4 5 6 7
+TIMEOUT ?= 86400
+ROWS    ?= 1 2 3 4 5 6 7 9
 PYTHON  ?= python3
 
 SEEDS_smoke     := 0
@@ -28,7 +29,12 @@ OTHERS_standard = $(foreach s,$(SEEDS),$(MATCHED:%=%-seed$s)) \
               pool1-seed1-split0 pool1-seed2-split0 pool1-seed3-split0 \
               pool1-published-long-seed0 pool1-cleared-long-seed0
 
+# JupyterLab takes pictures of up to 256 MiB, not 10, and starts for root, as in a container.
+LAB = --ServerApp.tornado_settings='{"websocket_max_message_size": 268435456}' \
+      $(if $(filter 0,$(shell id -u)),--allow-root)
+
 export JOBS
+unexport SLURM_CPUS_PER_TASK # of a job around make; LAUNCH gives each execution its own
 export PYTHONUNBUFFERED := 1
 MAKEFLAGS += $(if $(MAKELEVEL:0=),,-j$(JOBS)) --no-print-directory
 .DELETE_ON_ERROR:
@@ -38,14 +44,17 @@ MAKEFLAGS += $(if $(MAKELEVEL:0=),,-j$(JOBS)) --no-print-directory
 ENV     := $(if $(wildcard $(CONDA_PREFIX)/bin/papermill),$(CONDA_PREFIX),.venv)
 READY   := $(ENV)/.poolae-ready
 PY      := $(ENV)/bin/python
+PIP     := $(PY) -m pip install --quiet --disable-pip-version-check
 slug    := $(shell printf %s '$(DATA)' | sed 's:/*$$::; s:.*/::; s:[^A-Za-z0-9._-]:_:g')
 RESULTS := build/$(slug)-$(PROFILE)
 CHOICE   = --data '$(DATA)' --profile '$(PROFILE)' --recipe '$(RECIPE)' --results $(RESULTS) \
            --depths '$(DEPTHS)' --seeds '$(SEEDS)' --others '$(strip $(OTHERS))'
-EXECUTE  = $(LAUNCH) $(PY) -m poolae execute $(CHOICE)
+# Where LAUNCH takes an execution, it must find the word that `prepare` left in the results.
+SEEN     = $(if $(LAUNCH),--seen "$$(cat $(RESULTS)/.shared)")
+EXECUTE  = $(LAUNCH) $(PY) -m poolae execute $(CHOICE) $(SEEN) --timeout '$(TIMEOUT)'
 
 # What each step is made from: a change in plotting redraws, a change in a model retrains.
-TRAINING := $(patsubst %,poolae/%.py,cache colour data decode files metrics models runs \
+TRAINING := $(patsubst %,poolae/%.py,cache colour data decode files metrics models parallel runs \
               settings sources synthetic train)
 DRAWING  := $(TRAINING) $(patsubst %,poolae/%.py,baselines display evaluate ledger \
               mixture plots prose statistics study)
@@ -61,7 +70,8 @@ help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 	@echo
 	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|full|published'
-	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  LAUNCH=<prefix of each execution>'
+	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  TIMEOUT=<seconds for a cell>'
+	@echo '            LAUNCH=<prefix of each execution, such as "srun -n1 -c2">'
 	@echo '            OTHERS="dilated-seed0 pool3-max2-seed0 ..."  further runs, by name'
 
 report: | $(READY) ## train, evaluate and render the paper (DATA, PROFILE, ...)
@@ -69,10 +79,10 @@ report: | $(READY) ## train, evaluate and render the paper (DATA, PROFILE, ...)
 	@echo $(CURDIR)/$(RESULTS)/report.html
 
 test: $(READY) ## run every test
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m jupyterlab notebooks $(LAB)
 
 figures: $(READY) ## redraw the committed figures from the committed numbers
 	$(PY) -m poolae figures
@@ -108,14 +118,17 @@ $(SHOWN): $(DRAWING)
 
 # Checks the parameters and the data, and changes only when they do.
 $(RESULTS)/inputs.json: FORCE | $(READY)
-	@$(PY) -m poolae prepare $(CHOICE)
+	@$(PY) -m poolae prepare $(CHOICE) $(if $(LAUNCH),--shared)
 
-# The lock constrains what the pins of environment.yml draw in.
+# The lock constrains what the pins of environment.yml draw in. Nothing is compiled.
 $(READY): environment.yml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "poolae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@test $(ENV) != .venv || $(PY) -c 1 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	sed -n 's/^ *- \([A-Za-z0-9._-]*==.*\)/\1/p' environment.yml > $(ENV)/pins.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r $(ENV)/pins.txt -c requirements.lock
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) --only-binary :all: -r $(ENV)/pins.txt -c requirements.lock || \
+	  { echo "The packages of environment.yml could not be installed (pip says why above): mend" \
+	  "the network or the disk, or take a Python and a processor that they are built for, such" \
+	  "as make PYTHON=python3.11; then run the same command again." >&2; exit 1; }
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@

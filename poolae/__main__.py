@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 
 from poolae.errors import UserError
-from poolae.files import build_folder, cannot_write, claim, remove_leftovers, replacing
+from poolae.files import (
+    build_folder,
+    cannot_write,
+    check_shared,
+    claim,
+    mark_shared,
+    remove_leftovers,
+    replacing,
+)
 from poolae.settings import PROFILES, check_choice, from_name, make_settings
 
 
@@ -25,22 +33,31 @@ def main(arguments: list[str] | None = None) -> int:
     choice.add_argument("--depths", type=_numbers, default=[0, 1, 2, 3])
     choice.add_argument("--seeds", type=_numbers, default=[0])
     choice.add_argument("--others", type=str.split, default=[])
-    for command in (alone, prepare, execute, report, record, figures, bench, verify):
-        parents = [] if command in (figures, bench, verify) else [choice]
+    for command in (alone, prepare, execute, train, report, record, figures, bench, verify):
+        parents = [] if command in (train, figures, bench, verify) else [choice]
         sub = commands.add_parser(command.__name__, parents=parents, help=command.__doc__)
         sub.set_defaults(command=command)
         if command is alone:
             sub.add_argument("make", nargs=argparse.REMAINDER)
+        if command is prepare:
+            sub.add_argument("--shared", action="store_true", help="leave a word for `execute`")
         if command is execute:
+            sub.add_argument("--seen", help="the word that `prepare` left in the results")
             sub.add_argument("notebook", type=Path)
             sub.add_argument("output", type=Path)
             sub.add_argument("--run", help="name of the run to train")
+            sub.add_argument("--timeout", type=int, help="seconds that a cell may take")
             sub.add_argument("-p", nargs=2, action="append", default=[], dest="parameters")
+        if command is train:
+            sub.add_argument("run", help="its name, such as pool1-seed0")
+            sub.add_argument("--data", default="synthetic")
+            sub.add_argument("--profile", default="quick")
+            sub.add_argument("--results", type=Path, help="default: build/<data>-<profile>")
         if command is verify:
             sub.add_argument("--profile", default="quick")
             sub.add_argument("--record", action="store_true", help="store instead of comparing")
         if command is bench:
-            sub.add_argument("--rows", type=str.split, default=list("1234567"))
+            sub.add_argument("--rows", type=str.split, default=list("12345679"))
             sub.add_argument("--data", default="synthetic")
     options = parser.parse_args(arguments)
     try:
@@ -70,6 +87,8 @@ def prepare(options) -> None:
         make_settings(profile=options.profile)  # an unknown profile has no seeds of its own
         raise UserError('DEPTHS and SEEDS each need at least one number, as in DEPTHS="0 1".')
     made = _chosen(options)
+    if options.shared:
+        mark_shared(options.results)
     from poolae import data
 
     images = data.open_images(options.data, made[0].size, made[0].images)
@@ -97,6 +116,8 @@ def execute(options) -> None:
     """Execute a notebook with papermill; write the output only if every cell ran."""
     from poolae.notebooks import execute_notebook
 
+    if options.seen is not None:
+        check_shared(options.results, options.seen)
     given = {
         "data": options.data,
         "profile": options.profile,
@@ -117,7 +138,23 @@ def execute(options) -> None:
             given[name] = json.loads(value)
         except json.JSONDecodeError:
             given[name] = value
-    execute_notebook(options.notebook, options.output, given, required=dict(options.parameters))
+    execute_notebook(
+        options.notebook,
+        options.output,
+        given,
+        required=dict(options.parameters),
+        timeout=options.timeout,
+    )
+
+
+def train(options) -> None:
+    """Train one run, in as many processes as torchrun starts: `torchrun -m poolae train`."""
+    from poolae import parallel, runs
+
+    with parallel.together():
+        settings = from_name(options.run, options.data, options.profile)
+        results = options.results or runs.results_folder(options.data, options.profile)
+        runs.train_together(settings, results)
 
 
 def report(options) -> None:
@@ -166,10 +203,11 @@ def verify(options) -> None:
         return
     compared = verify.verify(options.profile)
     print(compared.to_string(index=False))
-    if differing := int((~compared["same"]).sum()):
+    if len(differing := compared[~compared["same"]]):
+        named = ", ".join(differing["run"] + " " + differing["metric"])
         raise UserError(
-            f"{differing} of {len(compared)} numbers differ from {verify.RECORD.name} by more than "
-            "their tolerance: the code, the packages or the record have changed."
+            f"{len(differing)} of {len(compared)} numbers differ from {verify.RECORD.name} by more "
+            f"than their tolerance ({named}): the code, the packages or the record have changed."
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import platform
 import re
 import shutil
 import time
@@ -17,6 +18,7 @@ from poolae.errors import UserError
 
 REFERENCE = Path(__file__).parent / "reference"  # facts that the code compares with
 HEADLESS = "POOLAE_HEADLESS"  # environment variable, set where papermill executes a notebook
+SHARED_FILE = ".shared"  # in a results folder, where LAUNCH hands executions to other machines
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 # What a killed process leaves beside a file: from `replacing`, a notebook's, safetensors' own.
@@ -100,6 +102,32 @@ def claim(folder: str | os.PathLike) -> None:
         ) from None
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def mark_shared(folder: str | os.PathLike) -> None:
+    """Leave a word in a folder that only who sees this very folder can find."""
+    path = Path(folder) / SHARED_FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def check_shared(folder: str | os.PathLike, word: str) -> None:
+    """Refuse to work where the folder is not the one that `mark_shared` left this word in.
+
+    Raises
+    ------
+    UserError
+        If the word is another, or there is none.
+    """
+    path = Path(folder) / SHARED_FILE
+    if not path.exists() or path.read_text() != word:
+        raise UserError(
+            f"{Path(folder).absolute()} on {platform.node()} is not the folder that make builds: "
+            "LAUNCH needs the checkout on a file system that all its machines share."
+        )
 
 
 def remove_leftovers(folder: str | os.PathLike) -> list[Path]:

@@ -447,13 +447,10 @@ def ledger(
 
 
 def sentence(ledger: pd.DataFrame) -> str:
-    """Count the verdicts of a ledger in one sentence, and name what is supported and refuted."""
-    by_verdict = dict(list(ledger.groupby("verdict")))
+    """Count the verdicts of a ledger in one sentence."""
+    counts = ledger["verdict"].value_counts()
     parts = [
-        phrase.format(len(by_verdict[verdict]))
-        + (f" ({_quoted(by_verdict[verdict])})" if verdict in (SUPPORTED, REFUTED) else "")
-        for verdict, phrase in PHRASES.items()
-        if verdict in by_verdict
+        phrase.format(counts[verdict]) for verdict, phrase in PHRASES.items() if verdict in counts
     ]
     judged = ledger[ledger["verdict"] != NOT_RUN]
     untested = int(judged["p"].isna().sum())
@@ -466,10 +463,6 @@ def sentence(ledger: pd.DataFrame) -> str:
         f"Of {len(ledger)} claims of the original study the runs at hand {_joined(parts)}"
         f"{caution if untested else ''}."
     )
-
-
-def _quoted(rows: pd.DataFrame) -> str:
-    return "; ".join(f"“{claim.rstrip('.')}”" for claim in rows["claim"])
 
 
 def _joined(parts: Sequence[str]) -> str:

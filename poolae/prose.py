@@ -16,7 +16,15 @@ ERROR = "mean_absolute_error"
 PUBLISHED_PERIOD = 25_000  # steps, read off the original's progress plots
 
 
-def abstract(compared: pd.DataFrame, settings: Settings, test_images: int | str, real: bool) -> str:
+def abstract(
+    compared: pd.DataFrame,
+    settings: Settings,
+    test_images: int | str,
+    real: bool,
+    gain: pd.DataFrame | None = None,
+    matched: pd.DataFrame | None = None,
+    margin: float = 0.0,
+) -> str:
     """Summarise a report in one paragraph.
 
     Parameters
@@ -29,27 +37,81 @@ def abstract(compared: pd.DataFrame, settings: Settings, test_images: int | str,
         In each split.
     real
         Whether the data are the 764 photographs.
+    gain
+        From `evaluate.detail`, of the published networks, from no pooling to most.
+    matched
+        Contrasts of the matched family, if it was trained.
+    margin
+        Differences of the error below it count as none.
     """
-    means = _means(compared)
-    networks, table = means["network"], means["baseline"]["lightness table"]
-    best = networks.idxmin()
     seeds = compared["seed"].nunique()
     material = {"synthetic": "synthetic daisies that the package draws"}.get(
         settings.data, "the study's 764 photographs" if real else "a folder of images"
     )
-    return (
+    said = [
         "In 2020 a study trained autoencoders with no, one, two and three pooling layers to "
-        "predict the colours of photographs of daisies from their lightness, one run each, and "
-        "found one pooling layer best. Its training never cleared the gradients, and it was "
-        "compared with no baseline. We train the same networks again with that mended, on "
-        f"{material} ({settings.size} × {settings.size} pixels, base width "
-        f"{settings.base_width}, {settings.steps:,} steps, {seeds} "
-        f"seed{'s' if seeds > 1 else ''}, {test_images} test images), beside predictors that "
-        f"see one pixel or a patch. The lowest mean absolute error, {networks[best]:.4f} of "
-        f"the range, is that of {best}; a table of 256 lightness values reaches {table:.4f}, so "
-        f"that {_count(sum(networks < table), len(networks))} of the networks "
-        f"{'beats' if sum(networks < table) == 1 else 'beat'} it{_patch(means, networks)}. "
-        f"{_ranking(compared)}"
+        "predict the colours of photographs of daisies from their lightness, once each, and "
+        "found one pooling layer best. Its training never cleared the gradients, and no baseline "
+        f"stood beside it. We train its networks again, corrected, on {material} "
+        f"({settings.size} × {settings.size} pixels, base width {settings.base_width}, "
+        f"{settings.steps:,} steps, {seeds} seed{'s' if seeds > 1 else ''}, {test_images} test "
+        "images).",
+        accuracy_in_short(compared),
+        matched_in_short(matched, margin) if matched is not None and len(matched) else "",
+        detail_in_short(gain) if gain is not None else "",
+    ]
+    return " ".join(filter(None, said))
+
+
+def accuracy_in_short(compared: pd.DataFrame) -> str:
+    """Say the errors of networks and baselines, and how alike the seeds rank the networks."""
+    means = _means(compared)
+    networks, table = means["network"], means["baseline"]["lightness table"]
+    listed = ", ".join(f"{arm} {error:.4f}" for arm, error in networks.sort_values().items())
+    beaten = sum(networks < table)
+    return (
+        f"Mean absolute errors, of the range: {listed}. A table of 256 lightness values reaches "
+        f"{table:.4f}, which {_count(beaten, len(networks))} of the networks "
+        f"{'beats' if beaten == 1 else 'beat'}{_patch(means, networks)}. {ranking(compared)}"
+    )
+
+
+def matched_in_short(matched: pd.DataFrame, margin: float) -> str:
+    """Say what pooling, context and shortcuts do to the error at equal depth and parameters."""
+    changes = {
+        "narrow − matched0": "an eighth of the resolution, with no wider context, {}",
+        "dilated − matched0": "wider context at full resolution {}",
+        "skip − matched3": "a path around the bottleneck {}",
+    }
+    said = [
+        phrase.format(told(matched.loc[name], margin))
+        for name, phrase in changes.items()
+        if name in matched.index
+    ]
+    return f"At equal depth and parameters, {'; '.join(said)}." if said else ""
+
+
+def told(row: pd.Series, margin: float) -> str:
+    """Say what a difference of errors tells, by its interval."""
+    interval = f"{row['effect']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]".replace("-", "−")
+    if -margin < row["low"] and row["high"] < margin:
+        return f"changes nothing ({interval})"
+    if row["high"] < 0:
+        return f"lowers the error ({interval})"
+    if row["low"] > 0:
+        return f"raises the error ({interval})"
+    return f"leaves it open whether the error changes ({interval})"
+
+
+def detail_in_short(gain: pd.DataFrame) -> str:
+    """Say how much of the finest detail the networks with least and most pooling give back."""
+    first, last, band = gain.index[0], gain.index[-1], gain.columns[-1]
+    ends = " and ".join(
+        f"{gain.loc[arm, band]:.0%} in {arm}" for arm in dict.fromkeys([first, last])
+    )
+    return (
+        f"Of the power of the true colours' finest detail ({band} cycles per image) the "
+        f"predictions hold {ends}."
     )
 
 
@@ -80,7 +142,7 @@ def scatter(compared: pd.DataFrame) -> str:
         f"The depths' means differ by at most {between:.4f}. One depth differs between seeds by "
         f"up to {over_seeds:.4f}; as another seed is also another split, that holds the splits' "
         f"difficulty, and once each seed's mean over the depths is taken off, {left:.4f} remains. "
-        f"{_ranking(compared)}"
+        f"{ranking(compared)}"
     )
 
 
@@ -143,13 +205,13 @@ MATCHED_INTRODUCTION = (
     "## Is it pooling, or context, or capacity?\n\n"
     "In the published family depth, width, parameters and receptive field all grow with pooling. "
     "The matched family has one skeleton of 14 convolutions of one width, and as many parameters "
-    "everywhere ([](#tbl-arms)). `matched0` to `matched3` halve the map at none to three places. "
-    "`dilated` halves it nowhere and has the receptive field of `matched3` all the same; `narrow` "
-    "has the resolution of `matched3` and the receptive field of `matched0`. `lossless` moves "
-    "pixels into channels [@shi2016] where `matched3` drops them. `skip` leads each resolution "
-    "past the bottleneck [@ronneberger2015]. What to look for in [](#fig-matched): if pooling "
-    "itself helped, coarse resolution would win at equal context; if context does, `dilated` "
-    "would win over `matched0`."
+    "everywhere ([Table](#tbl-arms)). `matched0` to `matched3` halve the map at none to three "
+    "places. `dilated` halves it nowhere and has the receptive field of `matched3` all the same; "
+    "`narrow` has the resolution of `matched3` and the receptive field of `matched0`. `lossless` "
+    "moves pixels into channels [@shi2016] where `matched3` drops them. `skip` leads each "
+    "resolution past the bottleneck [@ronneberger2015]. What to look for in "
+    "[Figure](#fig-matched): if pooling itself helped, coarse resolution would win at equal "
+    "context; if context does, `dilated` would win over `matched0`."
 )
 NOTES_ON_ARMS = (
     "Where an arm is not exactly equal: the 1 × 1 kernels of `narrow` have more channels between "
@@ -172,8 +234,8 @@ BAND_INTRODUCTION = (
     "### Is detail lost that was there to be learnt?\n\n"
     "On photographs nobody knows how much of the fine chroma follows from lightness at all. Drawn "
     "daisies are an instrument: their chroma can be cut off at a chosen frequency while their "
-    "lightness stays as it is. In [](#fig-bandwidth) look at each panel's last point, the highest "
-    "band that is there in full: a depth that loses detail falls off there."
+    "lightness stays as it is. In [Figure](#fig-bandwidth) look at each panel's last point, the "
+    "highest band that is there in full: a depth that loses detail falls off there."
 )
 MIXTURE_INTRODUCTION = (
     "## Is a mixture of depths worth more?\n\n"
@@ -187,8 +249,8 @@ OSCILLATION_INTRODUCTION = (
     "## What never clearing the gradients does\n\n"
     "The original's training loop added each step's gradient to the sum of all before it. The "
     "optimiser then follows the direction of the whole past, overshoots until the sum has changed "
-    "its sign, and swings back. [](#fig-oscillation) shows one network, one data set and one seed "
-    "under the original's optimiser, with and without that line."
+    "its sign, and swings back. [Figure](#fig-oscillation) shows one network, one data set and "
+    "one seed under the original's optimiser, with and without that line."
 )
 
 
@@ -301,6 +363,16 @@ def effects_in_words(frame: pd.DataFrame, margin: float) -> str:
     return " ".join(said)
 
 
+def told_apart(frame: pd.DataFrame) -> str:
+    """Name the differences whose intervals lie on one side of 0."""
+    below = list(frame.index[frame["high"] < 0])
+    above = list(frame.index[frame["low"] > 0])
+    sides = [f"{side} 0: {', '.join(names)}" for side, names in (("below", below), ("above", above))
+             if names]  # fmt: skip
+    said = "; ".join(sides) or "none excludes 0"
+    return f"{said[0].upper()}{said[1:]}."
+
+
 def matched_in_words(frame: pd.DataFrame, margin: float) -> str:
     """Say what each contrast of the matched family changes, and what came of it."""
     lines = []
@@ -341,18 +413,26 @@ def bands_in_words(gains: dict[str, dict[str, np.ndarray]], bands: Sequence[str]
 def mixtures_in_words(mixtures: pd.DataFrame) -> str:
     """Say what the depths' oracle gains over the seeds', and what can be had of it."""
     table = mixture_table(mixtures)
-    oracle, best = table.loc["pixel oracle"], table.loc["best single expert"]
     gate = table.loc["gate"]
     ensembles = table.loc[["mean ensemble", "median ensemble"]].min()
+    return (
+        f"{oracles_in_words(mixtures)} The gate recovers {gate['depths: recovered']:.0%} of the "
+        f"depths' oracle gain ({gate['depths: error']:.4f}); the better of the two ensembles "
+        f"reaches {ensembles['depths: error']:.4f} over depths and "
+        f"{ensembles['seeds: error']:.4f} over seeds."
+    )
+
+
+def oracles_in_words(mixtures: pd.DataFrame) -> str:
+    """Say how much of what an oracle over depths gains, an oracle over seeds gains too."""
+    table = mixture_table(mixtures)
+    oracle, best = table.loc["pixel oracle"], table.loc["best single expert"]
     gains = {k: best[f"{k}: error"] - oracle[f"{k}: error"] for k in ("depths", "seeds")}
     return (
         f"The pixel oracle saves {gains['depths']:.4f} of the error of the best single network "
         f"over four depths, and {gains['seeds']:.4f} over four seeds of one depth: "
         f"{gains['seeds'] / gains['depths']:.0%} of what depths seem to offer comes from having "
-        f"four networks at all. The gate recovers {gate['depths: recovered']:.0%} of the depths' "
-        f"oracle gain ({gate['depths: error']:.4f}); the better of the two ensembles reaches "
-        f"{ensembles['depths: error']:.4f} over depths and {ensembles['seeds: error']:.4f} over "
-        "seeds."
+        "four networks at all."
     )
 
 
@@ -386,10 +466,11 @@ def _patch(means: dict[str, pd.Series], networks: pd.Series) -> str:
         return ""
     patch = means["baseline"]["patch boosting"]
     beaten = _count(sum(networks < patch), len(networks))
-    return f", and a boosted regression on patches {patch:.4f}, which {beaten} of them beat"
+    return f"; a boosted regression on patches reaches {patch:.4f}, which {beaten} of them beat"
 
 
-def _ranking(compared: pd.DataFrame) -> str:
+def ranking(compared: pd.DataFrame) -> str:
+    """Say how far the seeds agree on the order of the networks."""
     networks = compared[compared["kind"] == "network"]
     order = networks.sort_values(["seed", ERROR]).groupby("seed")["arm"].agg(list)
     seeds, arms = len(order), networks["arm"].nunique()

@@ -38,6 +38,8 @@ from poolae.files import build_folder, check_memory, code_digest, replacing
 from poolae.settings import Settings, from_name, make_settings
 
 RUN_FILE = "run.json"
+CHECKPOINT_FILE = "checkpoint.safetensors"  # gone when the run is finished
+SCORED = 256  # images whose metrics are computed together
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,30 @@ def train(
     return Run(folder, about)
 
 
+def train_together(settings: Settings, results: str | os.PathLike) -> None:
+    """`train` in all the processes of `parallel.together`, which may be one.
+
+    They share the training; the first also evaluates the network and writes the run.
+
+    Raises
+    ------
+    UserError
+        As `train`, or if the processes do not find the same data and results.
+    """
+    from poolae import parallel
+
+    folder = Path(results) / "runs" / settings.name
+    with parallel.first_ahead():  # it decodes for all
+        images = data.load_for(settings)
+    print_ = fingerprint(settings, images)
+    about = _read_about(folder) or {"fingerprint": None}
+    parallel.agree("data and results", (print_, about["fingerprint"]))
+    if parallel.is_first():
+        train(settings, results)
+    elif about["fingerprint"] != print_:
+        _fit(settings, images, folder, print_)
+
+
 def memory_needed(settings: Settings, images: data.Data) -> int:
     """Return about how many bytes a training process takes at its peak.
 
@@ -217,21 +243,27 @@ def memory_needed(settings: Settings, images: data.Data) -> int:
 
     network = build_for(settings)
     values = sum(stage.values(settings.size) for stage in network.stages)
-    pixels = len(images.images) * settings.size**2
+    pixels = len(images.test) * settings.size**2
     return (
         370_000_000
         + 28 * settings.batch_size * values
         + 24 * network.parameter_count
-        + 4 * (3 + 2) * pixels  # the images, and predictions of some
+        + 4 * (3 + 3 * 2) * pixels  # the test images, and what is predicted of them
+        + 300 * SCORED * settings.size**2  # metrics
     )
 
 
 def score(predicted: np.ndarray, images: data.Data) -> pd.DataFrame:
     """Return one row of `metrics.image_scores` per test image, indexed by its name."""
-    rarity = metrics.colour_rarity(images.train.chroma)
+    rarity = metrics.colour_rarity(images.train.in_memory()[1])
     test = images.test
-    columns = metrics.image_scores(predicted, test.chroma, test.lightness, rarity)
-    return pd.DataFrame(columns, index=pd.Index(test.names, name="image"))
+    # A part at a time: the metrics take many times the memory of the images.
+    parts = (slice(k, k + SCORED) for k in range(0, len(test), SCORED))
+    scores = (
+        metrics.image_scores(predicted[p], test.chroma[p], test.lightness[p], rarity) for p in parts
+    )
+    table = pd.concat([pd.DataFrame(part) for part in scores])
+    return table.set_index(pd.Index(test.names, name="image"))
 
 
 def fingerprint(settings: Settings, images: data.Data) -> str:
@@ -401,24 +433,30 @@ def _read_about(folder: Path) -> dict | None:
         return None
 
 
-def _train(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> dict:
-    from safetensors.torch import save_file
-
+def _fit(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> tuple:
     from poolae import train as training
-    from poolae.models import effective_receptive_field, gradient_map
 
-    threads = training.settle_in()
-    began = time.monotonic()
-    checkpoint = folder / "checkpoint.safetensors"
-    network, history = training.fit(
+    training.settle_in()
+    return training.fit(
         settings,
         images.train.lightness,
         images.train.chroma,
         images.test.lightness[0],
-        checkpoint,
+        folder / CHECKPOINT_FILE,
         print_,
         watch,
     )
+
+
+def _train(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> dict:
+    import torch
+    from safetensors.torch import save_file
+
+    from poolae.models import effective_receptive_field, gradient_map
+    from poolae.parallel import processes
+
+    began = time.monotonic()
+    network, history = _fit(settings, images, folder, print_, watch)
     test, some = images.test, slice(len(images.test))
     predicted = network.predict_array(test.lightness)
     scrambled = network.predict_array(data.shuffle_tiles(test.lightness, settings.split))
@@ -441,8 +479,9 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str, wat
         "training_error": float(training_error),
         "training_seconds": float(history["seconds"].sum()),
         "seconds": time.monotonic() - began,
-        "device": str(training.device()),
-        "threads": threads,
+        "device": next(network.parameters()).device.type,
+        "processes": processes(),
+        "threads": torch.get_num_threads(),
         "processor": processor(),
         "versions": {p: version(p) for p in ("torch", "numpy", "scikit-image")},
         "commit": commit(),
@@ -468,5 +507,5 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str, wat
             np.save(file, array)
     with replacing(folder / RUN_FILE) as temporary:
         temporary.write_text(json.dumps(about, indent=1))
-    checkpoint.unlink(missing_ok=True)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return about

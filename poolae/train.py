@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from poolae import parallel
 from poolae.errors import UserError
 from poolae.files import replacing
 from poolae.models import Autoencoder, build_for
@@ -43,7 +47,10 @@ def device() -> torch.device:
 
 
 def settle_in() -> int:
-    """Prepare this process for training: keep its memory, share the cores among `JOBS` processes.
+    """Prepare this process for training: keep its memory, and use its share of the cores.
+
+    SLURM says how many cores its task has; otherwise `JOBS` runs share those that there are. The
+    processes that torchrun starts for one run share what the run has.
 
     glibc returns every large tensor to the system when it is freed and takes
     it back page by page in the next step; keeping it saves about a fifth of a
@@ -59,9 +66,11 @@ def settle_in() -> int:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, -1)
-    jobs = int(os.environ.get("JOBS") or 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = max(1, cores // jobs)
+    jobs = int(os.environ.get("JOBS") or 1)
+    if task := os.environ.get("SLURM_CPUS_PER_TASK"):
+        cores, jobs = min(cores, int(task)), 1
+    threads = max(1, cores // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     torch.set_num_threads(threads)
     return threads
 
@@ -69,6 +78,12 @@ def settle_in() -> int:
 def snapshot_steps(steps: int) -> list[int]:
     """Return the (at most) 20 evenly spaced steps after which a picture is kept."""
     return sorted({math.ceil(steps * (k + 1) / SNAPSHOTS) for k in range(SNAPSHOTS)})
+
+
+@functools.lru_cache(maxsize=1)  # it takes milliseconds from 100,000 images on
+def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """Return the order in which an epoch takes the images, (n,) int; not to be changed."""
+    return np.random.default_rng([seed, epoch, 0]).permutation(n)
 
 
 def batch_rows(settings: Settings, n: int, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +107,7 @@ def batch_rows(settings: Settings, n: int, step: int) -> tuple[np.ndarray, np.nd
     """
     per_epoch = math.ceil(n / settings.batch_size)
     epoch, batch = divmod(step, per_epoch)
-    order = np.random.default_rng([settings.seed, epoch, 0]).permutation(n)
+    order = epoch_order(settings.seed, epoch, n)
     rows = order[batch * settings.batch_size : (batch + 1) * settings.batch_size]
     coin = np.random.default_rng([settings.seed, step, 1]).random(len(rows))
     return rows, (coin < 0.5) & settings.flips
@@ -190,8 +205,9 @@ def training_step(network, optimisers, settings: Settings, x, y) -> torch.Tensor
     predicted = predicted.float()
     if settings.clamp_in_training:
         predicted = predicted.clamp(0, 1)
-    loss = (predicted - y).abs().mean()
+    loss = parallel.mean((predicted - y).abs())
     loss.backward()
+    parallel.average_gradients(network)
     for optimiser in optimisers:
         optimiser.step()
     return loss.detach()
@@ -222,7 +238,8 @@ def load_checkpoint(path: Path, network, optimisers, arrays, about: dict) -> int
                 return 0
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own type for every kind of damage
-        print(f"The checkpoint {path} cannot be read ({error}): training starts again.")
+        if parallel.is_first():
+            print(f"The checkpoint {path} cannot be read ({error}): training starts again.")
         return 0
     network.load_state_dict(
         {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
@@ -241,6 +258,29 @@ def load_checkpoint(path: Path, network, optimisers, arrays, about: dict) -> int
     for key, array in arrays.items():
         array[...] = tensors[f"history.{key}"].numpy()
     return int(metadata["step"])
+
+
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[list[bool]]:
+    """Note a Ctrl-C in the list that is yielded, so that it cuts no step in two.
+
+    A second one raises `KeyboardInterrupt` at once.
+    """
+    noted: list[bool] = []
+
+    def note(*_) -> None:
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(True)
+
+    if threading.current_thread() is not threading.main_thread():  # no signal gets here
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -294,6 +334,7 @@ def fit(
     if settings.midrange_output:
         network.start_from(0.5)
     network = network.to(place, memory_format=torch.channels_last)
+    parallel.adapt(network)
     optimisers = make_optimisers(network, settings)
 
     kept = snapshot_steps(settings.steps)
@@ -304,18 +345,21 @@ def fit(
     }
     about = {**settings.asdict(), "fingerprint": fingerprint}
     step = started = load_checkpoint(checkpoint, network, optimisers, history, about)
-    if step:
+    parallel.agree("checkpoint", step)
+    first = parallel.is_first()
+    if step and first:
         print(f"{settings.name}: resumed after step {step:,} of {settings.steps:,}", flush=True)
 
     def save() -> None:
-        save_checkpoint(checkpoint, network, optimisers, step, history, about)
+        if first:
+            save_checkpoint(checkpoint, network, optimisers, step, history, about)
 
     saved = said = time.monotonic()
     save_cost, pause = 0.0, 2.0
-    try:
+    with held_interrupts() as interrupts:
         while step < settings.steps:
             began = time.perf_counter()
-            rows, mirrored = batch_rows(settings, len(lightness), step)
+            rows, mirrored = map(parallel.share, batch_rows(settings, len(lightness), step))
             x, y = to_batch(lightness, chroma, rows, mirrored, place)
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
@@ -334,7 +378,7 @@ def fit(
                 picture = torch.from_numpy(shown[None]).to(place)
                 history["snapshots"][kept.index(step)] = network.predict(picture)[0].cpu()
             now = time.monotonic()
-            if now - said > pause:
+            if first and now - said > pause:
                 print(progress_line(settings, history, started, step), flush=True)
                 if watch:
                     watch(step, history)
@@ -343,14 +387,14 @@ def fit(
                 save()
                 saved = time.monotonic()
                 save_cost = saved - now
-    except KeyboardInterrupt:
-        save()
-        raise
+            if interrupts:
+                save()
+                raise KeyboardInterrupt
     if settings.averaging:
         optimisers[-1].apply()
         pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
-        update_bn([picture.to(place) for picture in pictures], network)
-    if watch:
+        update_bn([parallel.share(picture).to(place) for picture in pictures], network)
+    if watch and first:
         watch(step, history)
     return network, history
 

@@ -17,8 +17,7 @@ NEEDED = ("make", "munged", "slurmctld", "slurmd", "srun", "taskset")
 PATH = os.environ["PATH"] + ":/usr/sbin"
 MISSING = [name for name in NEEDED if not shutil.which(name, path=PATH)]
 COPIED = ("Makefile", "environment.yml", "requirements.lock", "pyproject.toml")
-# Every job bears the name of its run. JOBS=1: a job's cores are its own.
-LAUNCH = "LAUNCH=srun --quiet -n1 -c1 --job-name=$*"
+LAUNCH = "LAUNCH=srun --quiet -n1 -c1 --job-name=$*"  # every job bears the name of its run
 SWEEP = ("make", "-j2", "PROFILE=smoke", "DEPTHS=0 1")
 NAMES = ("pool0-seed0", "pool1-seed0")
 RESULTS = ("weights.safetensors", "scores.csv", "predictions.npy", "gradients.npy", "snapshots.npy")
@@ -67,6 +66,10 @@ def environment(folder, **more):
     return {**kept, "PYTHONPATH": str(folder), **more}  # the kernels' too
 
 
+def make(folder, env, *arguments):
+    return subprocess.run([*SWEEP, *arguments], cwd=folder, env=env, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """The `SLURM_CONF` of two nodes on this machine, which end with the tests."""
@@ -86,7 +89,7 @@ def test_a_cancelled_sweep_goes_on_and_equals_a_local_one(tmp_path, cluster):
     runs = remote / "build" / "synthetic-smoke" / "runs"
 
     sweep = subprocess.Popen(
-        [*SWEEP, "report", "JOBS=1", LAUNCH],
+        [*SWEEP, "report", LAUNCH],
         cwd=remote,
         env=slurm,
         text=True,
@@ -100,18 +103,13 @@ def test_a_cancelled_sweep_goes_on_and_equals_a_local_one(tmp_path, cluster):
     subprocess.run(["scancel", "--name=pool1-seed0"], env=slurm, check=True)
     said, _ = sweep.communicate(timeout=60)
     assert sweep.returncode == 2, said
-    assert re.search(r"make: \*\*\* .*/runs/pool1-seed0/02_train\.ipynb\] Error", said)
+    assert re.search(r"make\[1\]: \*\*\* .*/runs/pool1-seed0/02_train\.ipynb\] Error", said)
     assert checkpoint.exists()
     assert not (runs / "pool1-seed0" / "run.json").exists()
     assert not (runs / "pool1-seed0" / "02_train.ipynb").exists()
     assert not (runs.parent / "report.html").exists()
 
-    def make(folder, env, *arguments):
-        return subprocess.run(
-            [*SWEEP, *arguments], cwd=folder, env=env, capture_output=True, text=True
-        )
-
-    again = make(remote, slurm, "report", "JOBS=1", LAUNCH)
+    again = make(remote, slurm, "report", LAUNCH)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "pool1-seed0: resumed after step" in again.stdout
     assert (runs.parent / "report.html").exists()
@@ -128,3 +126,16 @@ def test_a_cancelled_sweep_goes_on_and_equals_a_local_one(tmp_path, cluster):
             assert (ours / file).read_bytes() == (theirs / file).read_bytes(), (name, file)
         losses = [np.loadtxt(f / "losses.csv", delimiter=",", skiprows=1) for f in (ours, theirs)]
         np.testing.assert_array_equal(losses[0][:, :2], losses[1][:, :2])  # but not the seconds
+
+
+@pytest.mark.fault("a job runs where the results are not those of make", "refused; one sentence")
+def test_a_job_that_does_not_share_the_results_is_refused(tmp_path, cluster):
+    ours, theirs = (make_checkout(tmp_path / name) for name in ("ours", "theirs"))
+    wanted = "build/synthetic-smoke/runs/pool1-seed0/02_train.ipynb"
+    # A machine with a checkout and results of its own in the place of ours.
+    elsewhere = f"{LAUNCH} env --chdir={theirs}"
+    made = make(ours, environment(ours, SLURM_CONF=cluster), elsewhere, wanted)
+    assert made.returncode == 2
+    assert f"{theirs}/build/synthetic-smoke on " in made.stderr
+    assert "is not the folder that make builds" in made.stderr
+    assert not (theirs / "build").exists()

@@ -1,6 +1,7 @@
 """Training: what a step does, and that a run which stops anywhere ends as one that never did."""
 
 import dataclasses
+import signal
 
 import numpy as np
 import pytest
@@ -46,26 +47,31 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, images, recipe, o
     settings = tiny(recipe=recipe, optimiser=optimiser)
     (tmp_path / "whole").mkdir()
     whole = fit(settings, images, tmp_path / "whole")
-    step = train.training_step
     for stop in (1, 5, 11):
         calls = []
 
-        def interrupted(*arguments, calls=calls, stop=stop):
-            if len(calls) == stop:
-                raise KeyboardInterrupt
+        def between_backward_and_step(network, calls=calls, stop=stop):
             calls.append(1)
-            return step(*arguments)
+            if len(calls) == stop:
+                signal.raise_signal(signal.SIGINT)
 
         folder = tmp_path / f"stop{stop}"
         folder.mkdir()
-        train.training_step = interrupted
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train.parallel, "average_gradients", between_backward_and_step)
             with pytest.raises(KeyboardInterrupt):
                 fit(settings, images, folder)
-        finally:
-            train.training_step = step
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert equal(fit(settings, images, folder), whole)
         assert f"resumed after step {stop} of 12" in capsys.readouterr().out
+
+
+def test_a_second_interrupt_waits_for_nothing():
+    with pytest.raises(KeyboardInterrupt), train.held_interrupts() as noted:
+        signal.raise_signal(signal.SIGINT)
+        assert noted == [True]
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it was held too")
 
 
 @pytest.mark.fault(
@@ -206,3 +212,27 @@ def test_muon_orthogonalises_each_kernel():
     change = (kernel.detach() - before).permute(0, 2, 3, 1).flatten(1)  # (8, 36)
     values = torch.linalg.svdvals(change) / (0.2 * 36**0.5)
     assert values.shape == (8,) and values.min() > 0.5 and values.max() < 1.5
+
+
+@pytest.mark.fault("a slow disk", "checkpoints take 2 % of the training time at most")
+def test_checkpoints_take_a_fiftieth_of_the_time(tmp_path, images, monkeypatch):
+    # On a clock of its own: a step takes a second, a checkpoint ten.
+    now, saved = [0.0], []
+
+    class Clock:
+        monotonic = perf_counter = staticmethod(lambda: now[0])
+
+    def step(*_):
+        now[0] += 1
+        return torch.tensor(0.1)
+
+    def save(*_):
+        saved.append(now[0])
+        now[0] += 10
+
+    monkeypatch.setattr(train, "time", Clock)
+    monkeypatch.setattr(train, "training_step", step)
+    monkeypatch.setattr(train, "save_checkpoint", save)
+    fit(tiny(steps=3000, averaging=0.0), images, tmp_path)
+    assert len(saved) == 1 + 5 and 10 * len(saved) <= 0.02 * now[0]
+    assert saved[0] <= train.CHECKPOINT_SECONDS + 1
