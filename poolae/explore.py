@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from poolae import data, plots
+from poolae import data, metrics, plots
+from poolae.errors import UserError
 from poolae.files import HEADLESS
 from poolae.runs import Run
 
 if TYPE_CHECKING:
     import ipywidgets
+
+SAMPLES = 3  # of the pictures along training: the first, the last and between
+WORST = 0.1  # an error that is painted black: the largest bound of the accuracy curves
 
 
 def interactive() -> bool:
@@ -22,8 +30,10 @@ def interactive() -> bool:
     return not os.environ.get(HEADLESS)
 
 
-def live_progress(settings, lightness: np.ndarray) -> Callable[[int, dict], None] | None:
-    """Return a `watch` for `runs.train` that redraws the loss and the last sample as they come.
+def live_progress(
+    settings, lightness: np.ndarray, chroma: np.ndarray
+) -> Callable[[int, dict], None] | None:
+    """Return a `watch` for `runs.train` that redraws the loss and the samples as they come.
 
     Parameters
     ----------
@@ -31,6 +41,8 @@ def live_progress(settings, lightness: np.ndarray) -> Callable[[int, dict], None
         Of the run.
     lightness : (1, H, W) array in [0, 1]
         Of the picture that training shows.
+    chroma : (2, H, W) array in [0, 1]
+        The same picture's, the truth.
 
     Returns
     -------
@@ -44,17 +56,27 @@ def live_progress(settings, lightness: np.ndarray) -> Callable[[int, dict], None
     from poolae.train import snapshot_steps
 
     handle = display(display_id=True)
+    steps = snapshot_steps(settings.steps)
+    colour = plots.arm_colour(settings.arm)
 
     def watch(step: int, history: dict[str, np.ndarray]) -> None:
-        figure = plots.new_figure(7.2, 2.4)
-        loss, picture = figure.subplots(1, 2, width_ratios=(3, 1))
-        loss.plot(np.arange(1, step + 1), history["loss"][:step], color="0.6", linewidth=0.6)
+        figure = plots.new_figure(9.6, 2.3)
+        loss, *places = figure.subplots(1, 2 + SAMPLES, width_ratios=(3, *[1] * (1 + SAMPLES)))
+        losses, window = history["loss"][:step], max(1, step // 50)
+        smooth = np.convolve(losses, np.ones(window) / window, "valid")
+        loss.plot(np.arange(1, step + 1), losses, color=colour, linewidth=0.6, alpha=0.45)
+        loss.plot(np.arange(window, step + 1), smooth, color=colour)
         loss.set(xlabel="step", ylabel="L1 loss", yscale="log", xlim=(0, settings.steps))
-        taken = [k for k, at in enumerate(snapshot_steps(settings.steps)) if at <= step]
-        picture.set_axis_off()
-        if taken:
-            picture.imshow(data.lab01_to_rgb(lightness, history["snapshots"][taken[-1]]))
-            picture.set_title("a test image, so far", loc="center")
+        loss.yaxis.set_major_formatter("{x:.3g}")
+        loss.yaxis.set_minor_formatter("{x:.2g}")
+        taken = sum(at <= step for at in steps)
+        shown = np.linspace(0, max(taken - 1, 0), min(taken, SAMPLES)).astype(int)
+        samples = [(f"step {steps[k]:,}", history["snapshots"][k]) for k in shown]
+        for place in places:
+            place.set_axis_off()
+        for place, (title, planes) in zip(places, [("truth", chroma), *samples], strict=False):
+            place.imshow(data.lab01_to_rgb(lightness, planes))
+            place.set_title(title, loc="center")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg")
         handle.update(SVG(buffer.getvalue()))
@@ -68,69 +90,90 @@ def explorer(found: Sequence[Run]) -> ipywidgets.Widget:
     Parameters
     ----------
     found
-        Finished runs; their names are offered.
+        Finished runs; their networks and seeds are offered.
 
     Returns
     -------
     Widget
-        Choices of run, image, upload and error bound above a row of pictures: truth,
-        prediction, a, b, the error and which pixels are within the bound; the share of them
-        beneath.
+        Choices of image, upload, depth, seed and error bound above the pictures of `looks`, and
+        the accuracy beneath.
     """
     import ipywidgets
 
-    runs = {run.name: run for run in found}
-    first = found[0]
-    test = data.load_for(first.settings).test
-    wide = {"description_width": "5em"}
-    choose_run = ipywidgets.Dropdown(options=list(runs), description="network", style=wide)
-    choose_image = ipywidgets.IntSlider(
-        value=0, min=0, max=len(test) - 1, description="image", style=wide
-    )
-    bound = ipywidgets.FloatSlider(
+    runs: dict[str, dict[str, Run]] = {}  # by arm, then by what its name says of seed and split
+    for run in found:
+        runs.setdefault(run.arm, {})[run.name.removeprefix(f"{run.arm}-seed")] = run
+    tests = {run.name: data.load_for(run.settings).test for run in found}
+
+    narrow, wide = "11em", "19em"
+
+    def control(kind: type, description: str, width: str, **options):
+        style = {"description_width": "3.5em"}
+        return kind(description=description, style=style, layout={"width": width}, **options)
+
+    last = max(map(len, tests.values())) - 1
+    image = control(ipywidgets.IntSlider, "image", wide, max=last, continuous_update=False)
+    upload = ipywidgets.FileUpload(description="your own", accept="image/*")
+    upload.layout.width = narrow
+    depth = control(ipywidgets.Dropdown, "depth", narrow, options=list(runs))
+    seed = control(ipywidgets.Dropdown, "seed", narrow, options=list(runs[depth.value]))
+    bound = control(
+        ipywidgets.FloatSlider,
+        "bound",
+        wide,
         value=0.05,
-        min=0,
         max=0.1,
         step=0.005,
-        description="bound",
         readout_format=".3f",
-        style=wide,
     )
-    upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="your own")
-    picture = ipywidgets.Image(format="png")
-    said = ipywidgets.Label()
+    shown, said = ipywidgets.HTML(), ipywidgets.HTML()
 
-    def chosen(run: Run) -> tuple[str, np.ndarray, np.ndarray]:
-        if upload.value:
-            size = run.settings.size
-            lightness, chroma = picture_at(upload.value[0]["content"].tobytes(), size)
-            return upload.value[0]["name"], lightness, chroma
-        part = data.load_for(run.settings).test
-        row = min(choose_image.value, len(part) - 1)
-        return part.names[row], part.lightness[row], part.chroma[row]
+    @lru_cache(maxsize=1)  # another bound needs no other prediction
+    def predicted(arm: str, chosen: str, row: int, content: bytes | None) -> tuple:
+        run = runs[arm][chosen]
+        test = tests[run.name]
+        if content is not None:
+            name = upload.value[0]["name"]
+            lightness, chroma = picture_at(name, content, run.settings.size)
+        else:
+            row = min(row, len(test) - 1)
+            lightness, chroma, name = test.lightness[row], test.chroma[row], test.names[row]
+        return name, lightness, chroma, run.predict(lightness)
 
     def draw(_=None) -> None:
-        run = runs[choose_run.value]
-        name, lightness, chroma = chosen(run)
-        predicted = run.predict(lightness)
-        picture.value, share = panel(lightness, chroma, predicted, bound.value)
-        error = np.abs(predicted - chroma).mean()
-        said.value = (
-            f"{name}: mean absolute error {error:.4f}; {share:.1%} of the values are within "
-            f"{bound.value:.3f}"
-        )
+        content = bytes(upload.value[0]["content"]) if upload.value else None
+        try:
+            name, *planes = predicted(depth.value, seed.value, image.value, content)
+        except UserError as error:
+            shown.value, said.value = "", escape(str(error))
+            return
+        shown.value = gallery(looks(*planes, bound.value))
+        readable = name.encode(errors="replace").decode()  # not UTF-8, it could not be sent
+        said.value = escape(f"{readable}: {in_words(*planes[1:], bound.value)}")
 
-    for control in (choose_run, choose_image, bound, upload):
-        control.observe(draw, "value")
+    def offer_seeds(_) -> None:
+        kept, offered = seed.value, list(runs[depth.value])
+        if list(seed.options) != offered:
+            seed.options = offered
+            seed.value = kept if kept in offered else offered[0]
+
+    def forget_upload(_) -> None:
+        upload.value = ()
+
+    depth.observe(offer_seeds, "value")
+    image.observe(forget_upload, "value")
+    controls = (image, upload, depth, seed, bound)
+    for moved in controls:
+        moved.observe(draw, "value")
     draw()
-    controls = ipywidgets.HBox([choose_run, choose_image, bound, upload])
-    return ipywidgets.VBox([controls, picture, said])
+    row = ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"})
+    return ipywidgets.VBox([row, shown, said])
 
 
-def panel(
+def looks(
     lightness: np.ndarray, chroma: np.ndarray, predicted: np.ndarray, bound: float
-) -> tuple[bytes, float]:
-    """Draw truth, prediction, its a and b, the error and what is within the bound, as PNG.
+) -> dict[str, np.ndarray]:
+    """Return the pictures of the explorer by title: truth, then prediction, with a and b.
 
     Parameters
     ----------
@@ -141,43 +184,77 @@ def panel(
 
     Returns
     -------
-    png : bytes
-    share : float
-        Of the values of a and b that are within the bound.
+    dict
+        sRGB (H, W, 3) or grey (H, W) in [0, 1]. The last picture of the first row is the error;
+        of the second, which pixels are within the bound.
     """
     errors = np.abs(predicted - chroma)
-    within = (errors <= bound).mean(axis=0)  # 0, 1/2 or 1: neither, one or both of a and b
-    row = [
-        data.lab01_to_rgb(lightness, chroma),
-        data.lab01_to_rgb(lightness, predicted),
-        *(plots.chroma_picture(predicted[k], c) for k, c in enumerate("ab")),
-        1 - np.clip(errors.mean(axis=0) / 0.1, 0, 1),
-        within,
-    ]
-    titles = ["truth", "prediction", "a", "b", "error (black: 0.1)", "within (white)"]
-    figure = plots.picture_grid([row], titles, side=1.6)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue(), float((errors <= bound).mean())
+
+    def painted(planes: np.ndarray) -> list[np.ndarray]:
+        pair = [plots.chroma_picture(planes[k], c) for k, c in enumerate("ab")]
+        return [data.lab01_to_rgb(lightness, planes), *pair]
+
+    above = dict(zip(("truth", "a, truth", "b, truth"), painted(chroma), strict=True))
+    names = ("prediction", "a, prediction", "b, prediction")
+    below = dict(zip(names, painted(predicted), strict=True))
+    return {
+        **above,
+        f"error (black: {WORST})": 1 - np.clip(errors.mean(axis=0) / WORST, 0, 1),
+        **below,
+        # 0, 1/2 or 1: neither, one or both of a and b
+        f"within {bound:.3f} (white: both)": (errors <= bound).mean(axis=0),
+    }
 
 
-def picture_at(content: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Decode an image file and return lightness (1, S, S) and chroma (2, S, S) in [0, 1].
+def gallery(pictures: Mapping[str, np.ndarray]) -> str:
+    """Return pictures as HTML, four to a row, in the colours of the page around them."""
+    cells = "".join(
+        '<figure style="margin: 0">'
+        f'<img alt="{escape(title)}" src="{_png_uri(picture)}" '
+        'style="width: 100%; image-rendering: pixelated; outline: 1px solid #8888">'
+        '<figcaption style="text-align: center; line-height: 1.5">'
+        f"{escape(title)}</figcaption></figure>"
+        for title, picture in pictures.items()
+    )
+    columns = "repeat(4, minmax(0, 11rem))"
+    return f'<div style="display: grid; grid-template-columns: {columns}; gap: 8px">{cells}</div>'
+
+
+def in_words(chroma: np.ndarray, predicted: np.ndarray, bound: float) -> str:
+    """Say how far a prediction (2, H, W) is from the truth, and how much is within the bound."""
+    error = metrics.mean_absolute_error(predicted[None], chroma[None])[0]
+    share = metrics.accuracy_curve(predicted[None], chroma[None], np.array([bound]))[0, 0]
+    return (
+        f"mean absolute error {error:.4f}, accuracy {100 * share:.1f} % "
+        f"(share of the values of a and b that are within {bound:.3f} of the truth)"
+    )
+
+
+def picture_at(name: str, content: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Decode the image file `name` and return lightness (1, S, S) and chroma (2, S, S) in [0, 1].
 
     Raises
     ------
     UserError
-        If the bytes are no image that can be decoded.
+        If the bytes are no image that can be decoded; the sentence says why.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    from poolae.errors import UserError
+    from poolae.decode import decode_bytes, reason
 
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"This file cannot be read as an image ({error}): try another.") from None
-    image = image.resize((size, size), Image.Resampling.BILINEAR)
-    lightness, chroma = data.rgb_to_lab01(np.asarray(image, np.float32)[None] / 255)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, about harmless oddities
+            pixels, _ = decode_bytes(content, size)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise all kinds for a damaged file
+        raise UserError(f"{name} cannot be shown ({reason(error)}): choose another.") from None
+    lightness, chroma = data.rgb_to_lab01(pixels[None].astype(np.float32) / 255)
     return lightness[0], chroma[0]
+
+
+def _png_uri(picture: np.ndarray) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -26,7 +27,9 @@ def execute_notebook(
 ) -> None:
     """Execute `source` with papermill and put the result at `target` only if every cell ran.
 
-    A notebook that fails is kept beside `target` as `<name>.failed.ipynb`.
+    A notebook that fails is kept beside `target` as `<name>.failed.ipynb`. One that ran has in
+    its metadata, under `poolae`, the `commit` of this checkout when it began, the `processor`,
+    and, if a run was trained beside it, that run's `device`.
 
     Parameters
     ----------
@@ -49,8 +52,11 @@ def execute_notebook(
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
+    from poolae.runs import commit, processor
+
     if not source.exists():
         raise UserError(f"{source} does not exist: choose a notebook of notebooks/.")
+    about = {"commit": commit(), "processor": processor()}
     declared = papermill.inspect_notebook(str(source))
     if unknown := sorted(set(required or {}) - set(declared)):
         raise UserError(
@@ -76,6 +82,7 @@ def execute_notebook(
             config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets.name}/kernel"}),
         )
         _check_complete(partial, source, failed)
+        _note_origin(partial, about | _device_beside(target))
     except PapermillExecutionError as error:
         _keep(partial, failed)
         if error.ename == "UserError":
@@ -121,6 +128,21 @@ def _check_complete(executed: Path, source: Path, failed: Path) -> None:
         _keep(executed, failed)
         at = f"cell {skipped[0]} did not run" if skipped else "a cell left the kernel"
         raise UserError(f"{source}: {at}. The notebook as far as it ran is {failed}.")
+
+
+def _device_beside(target: Path) -> dict[str, str]:
+    from poolae.runs import RUN_FILE
+
+    path = target.with_name(RUN_FILE)
+    return {"device": json.loads(path.read_text())["device"]} if path.exists() else {}
+
+
+def _note_origin(executed: Path, about: Mapping[str, str]) -> None:
+    import nbformat
+
+    notebook = nbformat.read(executed, 4)
+    notebook.metadata.poolae = dict(about)
+    nbformat.write(notebook, executed)
 
 
 def _last_cell_begun(partial: Path) -> int:
@@ -231,4 +253,4 @@ def _speed() -> dict[str, pd.DataFrame]:
         for low, high in zip(frame.pop("ratio_min"), frame.pop("ratio_max"), strict=True)
     ]
     frame.insert(list(frame).index("ratio") + 1, "range", spread)
-    return {"Speed, from `make bench`": frame.set_index("row").fillna("")}
+    return {"Speed, as “make bench” measured it": frame.set_index("row").fillna("")}

@@ -1,10 +1,11 @@
 """The published paper: executed notebooks made into one HTML file that loads nothing.
 
 The notebooks are merged with nbformat and exported once by nbconvert with the template beside
-this module. A pass over the page then numbers sections, figures, tables and equations, and turns
-cross references, citations and mathematics into what a reader expects. Whatever cannot be
-published (a notebook that failed, a reference to nothing, an image without alternative text,
-anything that would be loaded from elsewhere) is refused, with its notebook and cell.
+this module. A pass over the page then numbers sections, figures, tables, equations and footnotes,
+says under each figure what drew it, and turns cross references, citations and mathematics into
+what a reader expects. Whatever cannot be published (a notebook that failed, a reference to
+nothing, an image without alternative text, anything that would be loaded from
+elsewhere) is refused, with its notebook and cell.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import nbformat
 from bs4 import BeautifulSoup, NavigableString, Tag
 from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, import_plugin
 from nbformat import NotebookNode
 from traitlets.config import Config
 
@@ -40,6 +41,7 @@ HERE = Path(__file__).parent
 TEMPLATE = HERE / "template"
 REFERENCES = REFERENCE / "citations.toml"
 LARGEST = 18_000_000  # characters of networks; with more, they get a page of their own
+LONGEST = 25  # rows of a table; one with more is folded
 
 DROPPED = {"parameters", "injected-parameters", "hide"}
 HOISTED = ("abstract", "key-figure")
@@ -48,11 +50,15 @@ SHOWN_TYPES = ("text/html", "text/markdown", "image/svg+xml", "image/png", "imag
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 INTERACTIVE = {"application/vnd.jupyter.widget-view+json", "application/javascript"}
 
-CROSS_REFERENCE = re.compile(r"\[\]\(#([\w-]+)\)")
+# What stands for the number in JupyterLab, which knows none.
+UNNUMBERED = ("", "Figure", "Table", "Section", "Equation")
+CROSS_REFERENCE = re.compile(rf"\[(?:{'|'.join(UNNUMBERED)})\]\(#([\w-]+)\)")
+FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]")
 CITATION = re.compile(r"\[(@[\w-]+(?:\s*;\s*@[\w-]+)*)\]")
 # Pandoc's rule: no space inside the dollars and no digit after, so that prices stay prices.
 INLINE_MATHS = re.compile(r"(?<![\\$])\$(?![\s$])([^$\n]+?)(?<![\s\\])\$(?![\d$])")
 LITERAL = ("pre", "code", "script", "style", "math", "svg")
+CAPTIONED = 'figure[id^="fig-"], figure[id^="tbl-"]'
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
 
@@ -80,7 +86,9 @@ def render(
 
     Cells tagged ``parameters``, ``injected-parameters`` or ``hide`` are left out, and those
     tagged ``once`` where a section continues another. ``hide-input`` leaves out the code alone,
-    ``hide-output`` what it printed.
+    but not that of a figure or table; ``hide-output`` what it printed.
+    Under each figure and table stand a link to its code and, as far as the notebook's metadata
+    tell (`notebooks.execute_notebook`), what drew it from which data, where and in what time.
     What the cells tagged ``abstract`` and ``key-figure`` show moves to the head of the page.
     Equal notebooks give an equal file.
 
@@ -110,9 +118,9 @@ def render(
     Raises
     ------
     UserError
-        If a notebook is missing or did not run to its end, a name is used twice, a reference or
-        citation leads nowhere, mathematics cannot be read, an image has no alternative text, or
-        the page would load something.
+        If a notebook is missing or did not run to its end, a name is used twice, a reference,
+        citation or footnote leads nowhere, mathematics cannot be read, an image has no
+        alternative text, or the page would load something.
     """
     target, tools = Path(target), dict(tools or {})
     head = {
@@ -259,7 +267,6 @@ def _published(
             "source": f"{file}, cell {position}",
             "rank": once_rank if "once" in tags else rank,
             "role": next((role for role in HOISTED if role in tags), ""),
-            "input_shown": "hide-input" not in tags,
         }
         if cell.cell_type == "code":
             cell.outputs = [
@@ -267,7 +274,46 @@ def _published(
                 for output in cell.outputs
                 if not INTERACTIVE & set(output.get("data", {})) and "hide-output" not in tags
             ]
+            shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
+            draws = any("<figure" in html for html in shown)
+            cell.metadata.poolae.input_shown = draws or "hide-input" not in tags
+            cell.metadata.poolae.stamp = _stamp(notebook, cell)
         yield cell
+
+
+def _stamp(notebook: NotebookNode, cell: NotebookNode) -> str:
+    """Say what a cell's figures were drawn from, where, and in what time; not what is unknown."""
+    about = notebook.metadata.get("poolae", {})
+    papermill = notebook.metadata.get("papermill", {})
+    given = papermill.get("parameters", {})
+    commit, device = about.get("commit", "unknown"), about.get("device")
+    seeds = given.get("seeds") or ([given["seed"]] if "seed" in given else [])
+    seconds = cell.metadata.get("papermill", {}).get("duration")
+    facts = [
+        f"commit {commit}" if commit != "unknown" else "",
+        # Of a folder its name: where it lies is nobody else's business.
+        f"data {str(given['data']).rstrip('/').rpartition('/')[2]}" if "data" in given else "",
+        f"profile {given['profile']}" if "profile" in given else "",
+        f"seed{'s' * (len(seeds) > 1)} {_listed(seeds)}" if seeds else "",
+        about.get("processor", "") + (f" ({device})" if device else ""),
+        f"drawn in {_lasting(seconds)}" if seconds is not None else "",
+    ]
+    return "\N{NO-BREAK SPACE}· ".join(filter(None, facts))
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    if len(numbers) > 2 and list(numbers) == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}–{numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 0.1:
+        return "less than 0.1 s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{seconds:.2g} s"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 # Export ----------------------------------------------------------------------------------------
@@ -288,8 +334,14 @@ def export(notebook: NotebookNode, paper: Mapping[str, Any]) -> str:
 
 def prose(markdown: str, cell: NotebookNode) -> str:
     """Convert a cell's Markdown to HTML, with its mathematics as MathML."""
-    renderer = _Renderer(cell.metadata.poolae.source, attachments=cell.get("attachments", {}))
-    return MarkdownWithMath(renderer=renderer).render(markdown)
+    where = cell.metadata.poolae.source
+    renderer = _Renderer(where, attachments=cell.get("attachments", {}))
+    names = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
+    html, state = MarkdownWithMath(renderer, plugins=map(import_plugin, names)).parse(markdown)
+    if unused := set(state.env.get("ref_footnotes", {})) - set(state.env.get("footnotes", [])):
+        name = min(unused).lower()
+        raise UserError(f"{where} has a footnote [^{name}] that its text never calls: call it.")
+    return html
 
 
 class _Renderer(IPythonRenderer):
@@ -305,6 +357,15 @@ class _Renderer(IPythonRenderer):
         body = re.sub(r"\\label\{([\w-]+)\}", lambda match: labels.append(match[1]) or "", body)
         identifier = f' id="{labels[0]}"' if labels else ""
         return f'<span class="equation"{identifier}>{mathml(body, self.where, "block")}</span>'
+
+    def footnote_ref(self, key: str, index: int) -> str:
+        return f'<sup><a class="noteref" data-note="{index}"></a></sup>'
+
+    def footnote_item(self, text: str, key: str, index: int) -> str:
+        return f'<li data-note="{index}">{text}</li>'
+
+    def footnotes(self, text: str) -> str:
+        return f'<ol class="notes">{text}</ol>'
 
     def latex_environment(self, name: str, body: str) -> str:
         # Starred, since the page numbers its equations itself.
@@ -356,8 +417,10 @@ def finish(html: str, references: Mapping[str, Mapping[str, Any]]) -> str:
     main = soup.find(id="main")
     for element in main(["script", "noscript"]):
         element.decompose()
+    _stamp_figures(soup, main)
     _hoist(soup)
     _check_names(main)
+    _gather_footnotes(soup, main)
     labels = _number_headings(soup)
     labels |= _number_figures(soup, main)
     labels |= _number_equations(soup, main)
@@ -369,6 +432,23 @@ def finish(html: str, references: Mapping[str, Mapping[str, Any]]) -> str:
     _check_images(main)
     _check_loads_nothing(soup)
     return f"{soup}\n"
+
+
+def _stamp_figures(soup: BeautifulSoup, main: Tag) -> None:
+    """Put the stamp of its cell, with a link to the cell's code, under each figure and table."""
+    for cell in main(class_="cell", attrs={"data-stamp": True}):
+        stamp = cell.attrs.pop("data-stamp")
+        for figure in cell.select(CAPTIONED):
+            line = soup.new_tag("small", attrs={"class": "stamp"})
+            link = {
+                "class": "its-code",
+                "href": f"#{cell.find(class_='listing')['id']}",
+                "title": cell["data-source"],
+            }
+            line.append(soup.new_tag("a", attrs=link, string="Code"))
+            line.append(f"\N{NO-BREAK SPACE}· {stamp}" if stamp else "")
+            # A caption has to be the first or the last of its figure, so the line joins it there.
+            (figure if "table" in figure.get("class", []) else figure.figcaption).append(line)
 
 
 def _hoist(soup: BeautifulSoup) -> None:
@@ -453,22 +533,23 @@ def _number_figures(soup: BeautifulSoup, main: Tag) -> dict[str, str]:
             )
             figure.figcaption.insert(0, link)
             link.insert_after(" ")
-            _name_code(soup, figure, label)
+    _name_code(soup, main)
     return labels
 
 
-def _name_code(soup: BeautifulSoup, figure: Tag, label: str) -> None:
-    """Say on the folded code what it drew, and lead there from a figure moved to the head."""
-    cell = figure.find_parent(class_="cell")
-    moved = cell is None
-    if moved:
-        cell = soup.find(class_="cell", attrs={"data-role": "key-figure"})
-    if cell is None or (code := cell.find("details", class_="code")) is None:
-        return
-    code.summary.contents[0].replace_with(f"Code of {label} ")
-    if moved:
-        link = {"href": f"#{cell['id']}", "class": "its-code"}
-        figure.figcaption.extend([" ", soup.new_tag("a", attrs=link, string="Its code")])
+def _name_code(soup: BeautifulSoup, main: Tag) -> None:
+    """Say on the folded code what it drew, and on the links to it whose code it is."""
+    drawn: dict[str, list[str]] = {}
+    for link in main("a", class_="its-code"):
+        label = link.find_parent("figure").find(class_="label").get_text().rstrip(".")
+        link["aria-label"] = f"Code of {label}"
+        drawn.setdefault(link["href"][1:], []).append(label)
+    for identifier, labels in drawn.items():
+        code = soup.find(id=identifier).find_parent("details")
+        code["class"] = ["code", "linked"]
+        *first, last = labels
+        names = f"{', '.join(first)} and {last}" if first else last
+        code.summary.contents[0].replace_with(f"Code of {names} ")
 
 
 def _number_equations(soup: BeautifulSoup, main: Tag) -> dict[str, str]:
@@ -480,6 +561,49 @@ def _number_equations(soup: BeautifulSoup, main: Tag) -> dict[str, str]:
         if "id" in equation.attrs:
             labels[equation["id"]] = f"Equation {number}"
     return labels
+
+
+def _gather_footnotes(soup: BeautifulSoup, main: Tag) -> None:
+    """Number the footnotes through the page and list them at its end, linked both ways."""
+    for node in _text_nodes(main, FOOTNOTE):
+        name = FOOTNOTE.search(node)[0]
+        raise UserError(f"{_where(node)} calls the footnote {name}, which it does not define.")
+    calls: dict[int, list[Tag]] = {}  # by the identity of their note; equal notes are equal tags
+    notes: list[Tag] = []
+    for call in main("a", class_="noteref"):
+        if call.find_parent(class_="notes"):
+            raise UserError(f"{_where(call)} has a footnote in a footnote: write it in the text.")
+        # The notes of a text stand at its end, so that the next list is its own.
+        note = call.find_next("ol", class_="notes").find(attrs={"data-note": call["data-note"]})
+        if id(note) not in calls:
+            notes.append(note)
+        calls.setdefault(id(note), []).append(call)
+    section = soup.find(id="footnotes")
+    if not notes:
+        section.decompose()
+        return
+    listed = soup.new_tag("ol")
+    for number, note in enumerate(notes, start=1):
+        source, text = _where(note), " ".join(note.get_text().split())
+        last = note("p")[-1] if note("p") else note
+        for k, call in enumerate(calls[id(note)], start=1):
+            place = f"fnref-{number}-{k}"
+            call.string = str(number)
+            call.attrs = {
+                "id": place,
+                "href": f"#fn-{number}",
+                "role": "doc-noteref",
+                "aria-label": f"Footnote {number}",
+                "title": text,
+            }
+            name = f"Back to call {k} of footnote {number}"
+            link = {"href": f"#{place}", "role": "doc-backlink", "aria-label": name}
+            last.extend(["\N{NO-BREAK SPACE}", soup.new_tag("a", attrs=link, string="↩")])
+        note.attrs = {"id": f"fn-{number}", "data-source": source}
+        listed.append(note.extract())
+    for emptied in main("ol", class_="notes"):
+        emptied.decompose()
+    section.append(listed)
 
 
 def _typeset_captions(soup: BeautifulSoup, main: Tag) -> None:
@@ -535,7 +659,7 @@ def _entry(work: Mapping[str, Any]) -> str:
 
 
 def _resolve(soup: BeautifulSoup, main: Tag, labels: Mapping[str, str]) -> None:
-    """Give every empty link inside the page its number, and refuse links to nothing."""
+    """Give every link that waits for a number its number, and refuse links to nothing."""
 
     def build(match: re.Match[str], node: NavigableString) -> list[Any]:
         return [soup.new_tag("a", href=f"#{match[1]}")]
@@ -544,22 +668,33 @@ def _resolve(soup: BeautifulSoup, main: Tag, labels: Mapping[str, str]) -> None:
     known = {element["id"] for element in soup.find_all(id=True)}
     for link in main.select('a[href^="#"]'):
         target = link["href"][1:]
-        empty = not link.get_text(strip=True)
-        if target not in (labels if empty else known):
+        numbered = link.get_text(strip=True) in UNNUMBERED
+        if target not in (labels if numbered else known):
             fault = "has no number" if target in known else "is nowhere in the report"
             raise UserError(f"{_where(link)} refers to #{target}, which {fault}.")
-        if empty:
+        if numbered:
             link.string = labels[target].replace(" ", "\N{NO-BREAK SPACE}")
             link["class"] = "reference"
 
 
 def _make_scrollable(soup: BeautifulSoup, main: Tag) -> None:
-    """Put tables in boxes that scroll sideways, also from the keyboard, on a narrow screen."""
+    """Put pictures and tables in boxes that scroll sideways, and fold long tables."""
+    for figure in main.select(CAPTIONED):
+        for image in figure("img", recursive=False):
+            name = figure.find(class_="label").get_text().rstrip(".")
+            box = {"class": "scroll", "role": "group", "tabindex": "0", "aria-label": name}
+            if "width" in image.attrs:
+                box["style"] = f"--natural: {image['width']}px"
+            image.wrap(soup.new_tag("div", attrs=box))
     for number, table in enumerate(main("table"), start=1):
         caption = table.parent.figcaption if table.parent.name == "figure" else None
         name = caption.a.get_text().rstrip(".") if caption and caption.a else f"Unnamed {number}"
         box = {"class": "scroll", "role": "region", "tabindex": "0", "aria-label": f"{name}, table"}
-        table.wrap(soup.new_tag("div", attrs=box))
+        inside = table.wrap(soup.new_tag("div", attrs=box))
+        rows = len(table.select("tbody > tr"))
+        if rows > LONGEST:
+            folded = inside.wrap(soup.new_tag("details", attrs={"class": "rows"}))
+            folded.insert(0, soup.new_tag("summary", string=f"All {rows} rows"))
     for text in main("pre"):
         text["tabindex"] = "0"
 
@@ -567,7 +702,7 @@ def _make_scrollable(soup: BeautifulSoup, main: Tag) -> None:
 def _list_contents(soup: BeautifulSoup) -> None:
     top = soup.new_tag("ol")
     inner: Tag | None = None
-    for heading in soup.select("#body h2, #body h3, #references h2, #provenance h2"):
+    for heading in soup.select("#body h2, #body h3, #footnotes h2, #references h2, #provenance h2"):
         item = soup.new_tag("li")
         link = soup.new_tag("a", href=f"#{heading['id']}")
         for child in BeautifulSoup(heading.decode_contents(), "html.parser").contents[:]:

@@ -17,12 +17,17 @@ from poolae import browser, metrics
 from poolae.colour import lab01_to_rgb, rgb_to_lab01
 from poolae.data import Part
 from poolae.errors import UserError
+from poolae.files import build_folder
 from poolae.models import build_for
 from poolae.report import render
 from poolae.runs import Run
 from poolae.settings import make_settings
 
 CHROMIUM = Path("/usr/bin/chromium")
+# Found before the tests are given a build folder of their own.
+REPORT = build_folder() / "synthetic-quick" / "report.html"
+PACKAGE = Path(browser.__file__).parent
+MADE_WITH = [PACKAGE / "report.py", *(PACKAGE / "template").iterdir()]
 SAMPLE_SIDE = 8
 HEAD = {"title": "A title", "authors": ["A. Author"], "provenance": {}}
 
@@ -431,15 +436,93 @@ def test_without_scripts_the_tools_give_way_to_still_pictures(page, open_page):
     assert not tab.locator("#photograph").is_visible()
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
-def test_axe_finds_nothing_serious(page, open_page, width, scheme):
-    axe = pytest.importorskip(
+@pytest.fixture(scope="module")
+def axe():
+    module = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
     )
+    return module.Axe()
+
+
+def serious(axe, tab):
+    """What axe-core finds that is serious or critical, with the beginnings of its elements."""
+    found = axe.run(tab).response["violations"]
+    bad = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    return [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in bad]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_axe_finds_nothing_serious(page, open_page, axe, width, scheme):
     tab = open_page(page, viewport={"width": width, "height": 800}, color_scheme=scheme)
     tab.locator(".choices button").first.click()
     wait_until_coloured(tab)
-    found = axe.Axe().run(tab).response["violations"]
-    serious = [v for v in found if v["impact"] in ("serious", "critical")]
-    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in serious] == []
+    assert serious(axe, tab) == []
+
+
+# The report that `make report` made of the synthetic daisies, if it is there
+
+
+@pytest.fixture(scope="module")
+def report():
+    if not REPORT.exists():
+        pytest.skip(f"{REPORT} does not exist: `make report` makes it")
+    newest = max(path.stat().st_mtime for path in MADE_WITH)
+    if REPORT.stat().st_mtime < newest:
+        pytest.skip(f"{REPORT} is older than the code that makes it: `make report`")
+    return REPORT
+
+
+DEAD_LINKS = """() => [...document.querySelectorAll("a[href^='#']")]
+    .filter((link) => !document.getElementById(link.hash.slice(1)))
+    .map((link) => link.outerHTML)"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "dark")])
+def test_the_whole_report_works_without_a_network(report, open_page, axe, width, scheme):
+    window = {"viewport": {"width": width, "height": 900}, "reduced_motion": "reduce"}
+    tab = open_page(report, color_scheme=scheme, **window)
+    assert tab.evaluate(DEAD_LINKS) == []
+    empty = "a:not([href]), a[href=''], a[href='#'], #body a:empty"
+    assert tab.locator(empty).count() == 0
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.locator("img:not([alt])").count() == 0
+    # Legible on a telephone too, where wide figures scroll in their boxes.
+    assert tab.evaluate(
+        "[...document.querySelectorAll('.scroll > img')].every((image) =>"
+        " image.clientWidth >= Math.min(0.7 * image.getAttribute('width'), 500))"
+    )
+
+    stamps = tab.locator(".stamp")
+    drawn = tab.locator("#main figure[id]:has(.stamp)")
+    assert stamps.count() == drawn.count() > 10
+    link = stamps.locator("a").first  # of the key figure
+    link.click()
+    assert tab.locator(link.get_attribute("href")).is_visible()
+    if width > 1000:
+        tab.locator("nav.contents a[href='#sec-how-this-was-made']").click()
+        tab.wait_for_selector("nav.contents a[aria-current][href='#sec-how-this-was-made']")
+    tab.press("#explorer-bound", "End")
+    assert tab.inner_text("#explorer-bound-value") == "0.100"
+    tab.locator(".choices button").first.click()
+    wait_until_coloured(tab)
+    assert serious(axe, tab) == []
+
+
+@pytest.mark.browser
+def test_the_report_prints_whole_and_light(report, open_page, tmp_path):
+    tab = open_page(report, color_scheme="dark")
+    tab.emulate_media(media="print")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert tab.evaluate(background) == "rgb(255, 255, 255)"
+    for hidden in ("nav.contents", "button.theme", "details.code", "#explorer-bound"):
+        assert not tab.locator(hidden).first.is_visible()
+    assert tab.locator("#fig-explorer .still img").first.is_visible()
+    tab.set_viewport_size({"width": 673, "height": 1000})  # A4 without its margins
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.pdf(path=tmp_path / "report.pdf").startswith(b"%PDF")
+
+
+def test_the_report_is_not_too_large(report):
+    assert report.stat().st_size < 12_000_000

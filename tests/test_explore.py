@@ -1,6 +1,8 @@
 """What a person at a prompt or a notebook gets: runs by name, colours for a picture, a widget."""
 
+import base64
 import io
+import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 
 import poolae
-from poolae import explore, make_settings, runs
+from poolae import data, explore, make_settings, runs
 from poolae.files import HEADLESS
 
 
@@ -61,43 +63,126 @@ def test_colours_are_laid_over_the_pictures_own_lightness(results, tmp_path):
         run.colourise(tmp_path / "no.png")
 
 
-def test_the_explorer_shows_another_picture_when_a_control_moves(results):
+def parts(widget):
+    """The explorer's controls by their labels, and what it shows and says."""
+    row, shown, said = widget.children
+    return {control.description: control for control in row.children}, shown, said
+
+
+def pictures(shown):
+    """Pixels by title."""
+    found = re.findall(r'alt="(.*?)" src="data:image/png;base64,(.*?)"', shown.value)
+    files = {title: io.BytesIO(base64.b64decode(coded)) for title, coded in found}
+    return {title: np.asarray(Image.open(file)) for title, file in files.items()}
+
+
+def uploaded(name, content):
+    about = {"name": name, "type": "image/png", "size": len(content)}
+    return [{**about, "content": memoryview(content), "last_modified": datetime.now(UTC)}]
+
+
+def test_the_explorer_shows_what_its_controls_choose(results):
     _, found = results
-    widget = explore.explorer(found)
-    (choose_run, image, bound, upload), picture, said = (
-        widget.children[0].children,
-        *widget.children[1:],
+    controls, shown, said = parts(explore.explorer(found))
+    run, other = found
+    test = data.load_for(run.settings).test
+
+    def check(run, row, bound):
+        """Truth, prediction and accuracy are those of this image, predicted when it was scored."""
+        assert said.value.startswith(f"{test.names[row]}: ")
+        truth = data.lab01_to_rgb(test.lightness[row], test.chroma[row])
+        prediction = data.lab01_to_rgb(test.lightness[row], run.predictions[row])
+        np.testing.assert_allclose(pictures(shown)["truth"], truth * 255, atol=0.6)
+        np.testing.assert_allclose(pictures(shown)["prediction"], prediction * 255, atol=2)
+        scores = run.scores.iloc[row]
+        words = re.search(r"error (.*?), accuracy (.*?) % .* within (.*?) of", said.value)
+        error, accuracy, within = map(float, words.groups())
+        assert error == pytest.approx(scores["mean_absolute_error"], abs=1e-4)
+        assert accuracy == pytest.approx(100 * scores[f"accuracy_{bound:.3f}"], abs=0.5)
+        assert within == bound
+
+    check(run, 0, 0.05)
+    controls["depth"].value = "pool1"
+    check(other, 0, 0.05)
+    controls["image"].value = 1
+    check(other, 1, 0.05)
+    before = shown.value
+    controls["bound"].value = 0.1
+    check(other, 1, 0.1)
+    assert shown.value != before
+
+
+def test_the_explorer_keeps_the_seed_where_another_depth_has_it(results):
+    folder, (run, other) = results
+    options = dict(profile="smoke", size=16, steps=3, base_width=2, images=12)
+    second = runs.train(make_settings(1, 1, **options), folder)
+    controls, _, said = parts(explore.explorer([run, other, second]))
+    depth, seed = controls["depth"], controls["seed"]
+    assert depth.options == ("pool0", "pool1") and seed.options == ("0",)
+    depth.value = "pool1"
+    assert seed.options == ("0", "1") and seed.value == "0"
+    seed.value = "1"
+    assert said.value.startswith(data.load_for(second.settings).test.names[0])
+    depth.value = "pool0"
+    assert seed.options == ("0",) and said.value.startswith(
+        data.load_for(run.settings).test.names[0]
     )
-    shown = [bytes(picture.value)]
-    choose_run.value = "pool1-seed0"
-    shown.append(bytes(picture.value))
-    image.value = 1
-    shown.append(bytes(picture.value))
-    before = said.value
-    bound.value = 0.1
-    shown.append(bytes(picture.value))
-    assert len(set(shown)) == 4 and all(png.startswith(b"\x89PNG") for png in shown)
-    assert said.value != before and "within 0.100" in said.value
+
+
+def test_the_explorer_takes_ones_own_picture_until_another_is_chosen(results):
+    _, found = results
+    controls, shown, said = parts(explore.explorer(found))
+    before = shown.value, said.value
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20), "teal").save(buffer, "PNG")
-    content = memoryview(buffer.getvalue())
-    about = {"name": "mine.png", "type": "image/png", "size": len(content)}
-    upload.value = [{**about, "content": content, "last_modified": datetime.now(UTC)}]
-    assert bytes(picture.value) not in shown and said.value.startswith("mine.png")
+    controls["your own"].value = uploaded("mine <1>.png", buffer.getvalue())
+    assert said.value.startswith("mine &lt;1&gt;.png: mean absolute error 0.")
+    truth = pictures(shown)["truth"]
+    np.testing.assert_allclose(truth, np.broadcast_to((0, 128, 128), truth.shape), atol=1)
+    controls["image"].value = 1
+    assert said.value.startswith(data.load_for(found[0].settings).test.names[1])
+    controls["image"].value = 0
+    assert (shown.value, said.value) == before
 
 
-def test_the_share_within_the_bound_by_hand():
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_a_file_that_is_no_picture_gets_one_sentence(results, content):
+    _, found = results
+    controls, shown, said = parts(explore.explorer(found))
+    controls["your own"].value = uploaded("bad.png", content)
+    assert shown.value == ""
+    assert re.fullmatch(r"bad\.png cannot be shown \(.+\): choose another\.", said.value)
+
+
+def test_looks_and_words_by_hand():
     lightness, truth = np.full((1, 8, 8), 0.5), np.full((2, 8, 8), 0.5)
     predicted = truth.copy()
     predicted[0, :4] += 0.06  # a quarter of the values
-    _, share = explore.panel(lightness, truth, predicted, 0.05)
-    assert share == 0.75
+    seen = explore.looks(lightness, truth, predicted, 0.05)
+    assert list(seen) == [
+        "truth",
+        "a, truth",
+        "b, truth",
+        "error (black: 0.1)",
+        "prediction",
+        "a, prediction",
+        "b, prediction",
+        "within 0.050 (white: both)",
+    ]
+    np.testing.assert_allclose(seen["error (black: 0.1)"][[0, 7], 0], [0.7, 1])
+    np.testing.assert_array_equal(seen["within 0.050 (white: both)"][[0, 7], 0], [0.5, 1])
+    np.testing.assert_array_equal(seen["b, truth"], seen["b, prediction"])
+    assert not np.array_equal(seen["a, truth"], seen["a, prediction"])
+    assert explore.in_words(truth, predicted, 0.05) == (
+        "mean absolute error 0.0150, accuracy 75.0 % "
+        "(share of the values of a and b that are within 0.050 of the truth)"
+    )
 
 
 def test_nobody_watches_papermill(monkeypatch):
     monkeypatch.setenv(HEADLESS, "1")
     assert not explore.interactive()
-    assert explore.live_progress(make_settings(), np.zeros((1, 8, 8))) is None
+    assert explore.live_progress(make_settings(), np.zeros((1, 8, 8)), np.zeros((2, 8, 8))) is None
 
 
 def test_the_live_curve_is_redrawn(results, monkeypatch):
@@ -110,11 +195,13 @@ def test_the_live_curve_is_redrawn(results, monkeypatch):
 
     monkeypatch.setattr("IPython.display.display", lambda **_: Handle())
     settings = make_settings(profile="smoke", size=16)
-    watch = explore.live_progress(settings, np.full((1, 16, 16), 0.5))
+    grey = np.full((3, 16, 16), 0.5)
+    watch = explore.live_progress(settings, grey[:1], grey[1:])
     history = {
         "loss": np.linspace(0.5, 0.1, 24),
         "snapshots": np.full((20, 2, 16, 16), 0.6, np.float32),
     }
     watch(1, history)
     watch(24, history)
-    assert len(drawn) == 2 and all("<svg" in picture for picture in drawn)
+    # After one step there is only the truth; in the end there are three samples beside it.
+    assert [picture.count("<image") for picture in drawn] == [1, 4]

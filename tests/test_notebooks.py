@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from poolae import notebooks, runs
 from poolae.errors import UserError
 from poolae.notebooks import execute_notebook
 
@@ -75,8 +76,19 @@ def test_a_notebook_that_runs_takes_its_place(tmp_path):
     done = papermill(source, target, x=5)
     assert done.returncode == 0, done.stderr
     assert "x is 5" in done.stdout
-    assert nbformat.read(target, 4).cells[-1].outputs[0].text == "x is 5\n"
+    executed = nbformat.read(target, 4)
+    assert executed.cells[-1].outputs[0].text == "x is 5\n"
+    assert executed.cells[-1].metadata.papermill.duration > 0
+    assert executed.metadata.papermill.parameters == {"x": 5}
+    assert executed.metadata.poolae == {"commit": runs.commit(), "processor": runs.processor()}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.ipynb", "out.ipynb"]
+
+
+def test_the_device_is_that_of_the_run_trained_beside_the_notebook(tmp_path):
+    target = tmp_path / "02_train.ipynb"
+    assert notebooks._device_beside(target) == {}
+    (tmp_path / runs.RUN_FILE).write_text('{"device": "cuda", "threads": 1}')
+    assert notebooks._device_beside(target) == {"device": "cuda"}
 
 
 @pytest.mark.fault(

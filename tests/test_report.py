@@ -61,11 +61,15 @@ def table(name, **columns):
 def page(tmp_path):
     """Render notebooks given as lists of cells, by prefix; `parents` maps prefix to parent."""
 
-    def build(parents=None, provenance=None, titles=None, tools=None, **notebooks):
+    def build(parents=None, provenance=None, titles=None, tools=None, metadata=None, **notebooks):
         sections = []
         for prefix, cells in notebooks.items():
             notebook = nbformat.v4.new_notebook(cells=cells)
-            notebook.metadata.papermill = {"end_time": "2020-05-04T10:00:00.123456"}
+            notebook.metadata.update((metadata or {}).get(prefix, {}))
+            notebook.metadata.papermill = {
+                **notebook.metadata.get("papermill", {}),
+                "end_time": "2020-05-04T10:00:00.123456",
+            }
             path = tmp_path / f"{prefix}.ipynb"
             nbformat.write(notebook, path)
             parent, title = (parents or {}).get(prefix), (titles or {}).get(prefix)
@@ -178,7 +182,99 @@ def test_abstract_and_key_figure_lead_and_are_not_repeated(page):
     assert "In short." not in body.get_text()
     link = front.find(class_="its-code")["href"][1:]
     assert "draw()" in soup.find(id=link).get_text()
-    assert "Code of Figure 1" in soup.find(id=link).get_text()
+    assert "Code of Figure 1" in soup.find(id=link).find_parent("details").summary.get_text()
+
+
+def test_a_figure_says_what_drew_it_as_far_as_is_known(page):
+    about = {"commit": "0123456789+", "processor": "A <fast> one", "device": "cuda"}
+    given = {"data": "/home/someone/daisies/", "profile": "quick", "seeds": [0, 1, 2]}
+    known = code("draw()", figure("x"), table("x"), tags=["hide-input"])
+    known.metadata.papermill = {"duration": 1.26}
+    soup = page(
+        a=[known, markdown("x")],
+        b=[code("x = 1", prints("x"), tags=["hide-input"]), code("draw()", figure("y"))],
+        metadata={"a": {"poolae": about, "papermill": {"parameters": given}}},
+    )
+    stamps = [stamp.get_text().replace("\xa0", " ") for stamp in soup(class_="stamp")]
+    assert stamps == [
+        "Code · commit 0123456789+ · data daisies · profile quick · seeds 0–2 · "
+        "A <fast> one (cuda) · drawn in 1.3 s"
+    ] * 2 + ["Code"]
+    assert "someone" not in str(soup)
+    links = [stamp.a for stamp in soup(class_="stamp")]
+    assert [link["aria-label"] for link in links] == [
+        "Code of Figure 1",
+        "Code of Table 1",
+        "Code of Figure 2",
+    ]
+    assert [link["title"] for link in links] == ["a.ipynb, cell 1"] * 2 + ["b.ipynb, cell 2"]
+    listings = [soup.find(id=link["href"][1:]) for link in links]
+    assert {listing.get_text().strip() for listing in listings} == {"draw()"}
+    assert listings[0] is listings[1] is not listings[2]
+    names = [listing.find_parent("details").summary.get_text() for listing in listings[1:]]
+    assert [name.partition(" a")[0] for name in names] == ["Code of Figure 1"] + names[1:]
+    assert names[0].startswith("Code of Figure 1 and Table 1 ")
+    assert "x = 1" not in soup.get_text()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "less than 0.1 s"),
+        (0.46, "0.46 s"),
+        (9.94, "9.9 s"),
+        (59.6, "1 min"),
+        (75, "1 min 15 s"),
+    ],
+)
+def test_times_are_told_with_two_digits(seconds, words):
+    assert report._lasting(seconds) == words
+
+
+def test_lists_of_seeds_are_short():
+    assert [report._listed(seeds) for seeds in ([4], [0, 1], [1, 2, 3, 4], [0, 2, 3])] == [
+        "4",
+        "0, 1",
+        "1–4",
+        "0, 2, 3",
+    ]
+
+
+def test_footnotes_are_numbered_through_the_page_and_linked_both_ways(page):
+    soup = page(
+        a=[
+            markdown(
+                "# One\n\nA.[^a] B.[^b] A again.[^a]\n\n[^b]: Of *B*.\n[^a]: See [](#sec-one)."
+            )
+        ],
+        b=[
+            code("say()", html("C.[^a]\n\n[^a]: Of $c$.", "text/markdown"), tags=["abstract"]),
+            markdown("`x[^not]` and [^d].\n\n[^d]: First.\n\n    Second."),
+        ],
+    )
+    calls = soup(role="doc-noteref")
+    assert [call.get_text() for call in calls] == ["1", "2", "3", "2", "4"]  # the abstract leads
+    section = soup.find(role="doc-endnotes")
+    assert section.h2.get_text() == "Footnotes"
+    notes = section.ol("li", recursive=False)
+    texts = [" ".join(note.get_text().replace("\xa0", " ").split()) for note in notes]
+    assert texts == ["Of c. ↩", "See Section 1. ↩ ↩", "Of B. ↩", "First. Second. ↩"]
+    assert [call["href"] for call in calls] == ["#fn-1", "#fn-2", "#fn-3", "#fn-2", "#fn-4"]
+    assert [note["id"] for note in notes] == ["fn-1", "fn-2", "fn-3", "fn-4"]
+    backs = [[back["href"] for back in note(role="doc-backlink")] for note in notes]
+    assert sorted(sum(backs, [])) == sorted(f"#{call['id']}" for call in calls)
+    assert backs[1] == [f"#{calls[1]['id']}", f"#{calls[3]['id']}"]
+    assert "Footnotes" in soup.find("nav").get_text()
+    assert soup.find(class_="notes") is None
+    assert page(a=[markdown("none")]).find(role="doc-endnotes") is None
+
+
+def test_long_tables_are_folded_and_say_how_long_they_are(page):
+    soup = page(a=[code("", table("x", n=range(25)), table("y", n=range(26)))])
+    (folded,) = soup("details", class_="rows")
+    assert folded.summary.get_text() == "All 26 rows"
+    assert len(folded("tr")) == 27
+    assert folded.find_parent("figure")["id"] == "tbl-y"
 
 
 def test_provenance_is_the_appendix(page):
@@ -230,9 +326,12 @@ def test_figures_tables_and_equations_are_numbered_apart(page):
 def test_cross_references_in_prose_captions_and_tables(page):
     soup = page(
         a=[
-            markdown("# Here we go\n\nSee [](#fig-x), [](#tbl-x), [](#sec-here-we-go), [](#eq-x)."),
+            markdown(
+                "# Here we go\n\nSee [Figure](#fig-x), [Table](#tbl-x), [](#sec-here-we-go), "
+                "[](#eq-x)."
+            ),
             markdown("$$a \\label{eq-x}$$"),
-            code("", figure("x", "After [](#tbl-x).")),
+            code("", figure("x", "After [Table](#tbl-x).")),
             code("", table("x", where=["in [](#fig-x)"])),
         ]
     )
@@ -414,6 +513,9 @@ def test_an_image_without_alternative_text_is_refused(page):
         ([code("", figure("x", "[](#tbl-none)"))], "cell 1 refers to #tbl-none"),
         ([markdown("[@nobody1999]")], "cell 1 cites @nobody1999"),
         ([markdown("[@zhang2016, p. 3]")], "cell 1 has a citation that is not"),
+        ([markdown("x"), markdown("A[^1].")], r"cell 2 calls the footnote \[\^1\]"),
+        ([markdown("A.\n\n[^b]: B.")], r"cell 1 has a footnote \[\^b\] that its text never"),
+        ([markdown("A[^a].\n\n[^a]: B[^b].\n[^b]: C.")], "cell 1 has a footnote in a footnote"),
         ([markdown("$\\nosuch{x}$")], r"cell 1: \\nosuch in"),
         ([markdown("$\\frac{a$")], "cell 1: the braces"),
         ([markdown("$\\left( x$")], "cell 1: cannot read"),
@@ -545,8 +647,12 @@ def test_the_page_works_from_disk(page, tmp_path, browser):
 
         tab.evaluate("document.getElementById('sec-second-x').scrollIntoView()")
         tab.wait_for_selector(".contents a[href='#sec-second-x'][aria-current]", state="attached")
-        tab.click(".its-code")
-        assert tab.locator("details.code[open]").count() == 1
+        for _ in range(2):  # the same link works again after the code was folded
+            tab.click(".its-code")
+            assert tab.locator("details.code[open]").count() == 1
+            assert tab.locator("details.code .listing").first.is_visible()
+            tab.locator("details.code > summary").first.click()
+            assert tab.locator("details.code[open]").count() == 0
         assert complaints == []
         context.close()
 

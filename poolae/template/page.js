@@ -1,5 +1,5 @@
 // The page reads well without this: it adds the theme switch, the place in the contents, and
-// tables that sort, and opens folded code that a link points into.
+// tables that sort, opens folded code that a link points into, and prints folded tables whole.
 "use strict";
 
 const THEMES = ["automatic", "light", "dark"];
@@ -60,8 +60,18 @@ function followReader() {
     current = link;
     if (link && matchMedia("(min-width: 64rem)").matches) keepVisible(contents, link);
   };
-  const observer = new IntersectionObserver(mark, { rootMargin: "0px 0px -66.6% 0px" });
-  headings.forEach((heading) => observer.observe(heading));
+  // At each scroll, since an observer would miss the headings that a jump passes over.
+  let waiting = false;
+  const later = () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      mark();
+    });
+  };
+  addEventListener("scroll", later, { passive: true });
+  addEventListener("resize", later);
   mark();
 }
 
@@ -74,9 +84,29 @@ function keepVisible(box, link) {
 }
 
 function openTarget() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  openFor(document.getElementById(decodeURIComponent(location.hash.slice(1))));
+}
+
+function openFor(target) {
   const code = target?.closest("details") ?? target?.querySelector(":scope > details.code");
   code?.setAttribute("open", "");
+}
+
+// The same link again changes no hash, and what it leads to may have been folded meanwhile.
+function openWhatLinksLeadTo() {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link) openFor(document.getElementById(decodeURIComponent(link.hash.slice(1))));
+  });
+}
+
+function printLongTablesWhole() {
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details.rows:not([open])")];
+    folded.forEach((details) => (details.open = true));
+  });
+  addEventListener("afterprint", () => folded.forEach((details) => (details.open = false)));
 }
 
 const MISSING = /^[\s\u2013]*$/;
@@ -131,6 +161,21 @@ function makeTablesSortable() {
   }
 }
 
+// What fits its box needs no stop for the keyboard; what does not fades where there is more.
+function markWhatScrolls() {
+  const adapt = (box) => {
+    const hidden = box.scrollWidth - box.clientWidth;
+    if (hidden > 0) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+    box.classList.toggle("more", hidden - box.scrollLeft > 1);
+  };
+  const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => adapt(target)));
+  for (const box of document.querySelectorAll(".scroll, .equation")) {
+    observer.observe(box);
+    box.addEventListener("scroll", () => adapt(box), { passive: true });
+  }
+}
+
 document.documentElement.classList.add("scripted"); // shows the tools in place of still pictures
 applyTheme(storedTheme()); // before the body is drawn, so that nothing flashes
 document.addEventListener("DOMContentLoaded", () => {
@@ -138,6 +183,9 @@ document.addEventListener("DOMContentLoaded", () => {
   foldContentsWhereNarrow();
   followReader();
   makeTablesSortable();
+  markWhatScrolls();
+  printLongTablesWhole();
   openTarget();
+  openWhatLinksLeadTo();
   addEventListener("hashchange", openTarget);
 });

@@ -1,0 +1,206 @@
+"""JupyterLab as `make lab` starts it: notebooks are run by hand, and the explorer answers."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import skimage.data
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = Path("/usr/bin/chromium")
+HIDDEN = ("MAKE", "MFLAGS", "JUPYTER", "POOLAE", "IPYTHON")  # of what runs around this test
+TOKEN = "none-of-yours"
+PATIENCE = 120  # seconds for what takes a few where nothing else runs
+
+# Idle, every cell was asked for, and none of them waits or runs.
+FINISHED = """() => {
+    const status = document.querySelector(".jp-Notebook-ExecutionIndicator").dataset.status;
+    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")];
+    const texts = prompts.map(prompt => prompt.textContent);
+    return status === "idle" && texts.some(text => /\\d/.test(text))
+        && !texts.some(text => text.includes("*"));
+}"""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed"),
+    pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Start JupyterLab on a copy of the notebooks, without a user's settings; yield its address."""
+    folder = tmp_path_factory.mktemp("lab")
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=ignored)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(HIDDEN)}
+    environment["POOLAE_BUILD"] = str(folder / "build")
+    for name in ("CONFIG", "DATA", "RUNTIME"):
+        environment[f"JUPYTER_{name}_DIR"] = str(folder / "home" / name.lower())
+    recipe = subprocess.run(
+        ["make", "-n", "lab"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    arguments = shlex.split(recipe.stdout.splitlines()[-1])[1:]
+    assert arguments[:3] == ["-m", "jupyterlab", "notebooks"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments += ["--no-browser", f"--port={port}", "--ServerApp.port_retries=0"]
+    arguments += [f"--IdentityProvider.token={TOKEN}"]
+    environment |= {"HOME": str(folder / "home"), "JOBS": "2"}  # as make exports it
+    log = folder / "server.log"
+    with log.open("w") as said:
+        server = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=said,
+            stderr=said,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for_server(server, f"{address}/api/status?token={TOKEN}", log)
+        yield address
+    finally:
+        server.terminate()  # it ends its kernels too
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def wait_for_server(server, address, log):
+    until = time.monotonic() + PATIENCE
+    while True:
+        assert server.poll() is None and time.monotonic() < until, log.read_text()
+        try:
+            with urllib.request.urlopen(address):
+                return
+        except urllib.error.URLError:
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as running:
+        launched = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def run_all(lab, chromium):
+    """Open a notebook and run all of its cells from the menu, as a person does."""
+    tab = chromium.new_page(viewport={"width": 1440, "height": 1000})
+    tab.set_default_timeout(1000 * PATIENCE)
+
+    def run(name):
+        tab.goto(f"{lab}/lab/tree/{name}.ipynb?reset&token={TOKEN}")
+        tab.get_by_role("button", name="Python 3 (ipykernel)", exact=True).wait_for()
+        tab.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        assert tab.locator(".jp-Dialog").count() == 0
+        for item in ("Run", "Run All Cells"):
+            tab.get_by_role("menuitem", name=item, exact=True).click()
+        tab.wait_for_function(FINISHED)
+        assert tab.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+        cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+        count = sum(cell["cell_type"] == "code" for cell in cells)
+        prompts = tab.locator(".jp-CodeCell .jp-InputPrompt").all_text_contents()
+        assert prompts == [f"[{k + 1}]:" for k in range(count)]
+        return tab
+
+    yield run
+    tab.close()
+
+
+def test_training_is_watched(run_all):
+    tab = run_all("02_train")
+    drawn = tab.locator(".jp-CodeCell", has_text="live_progress").locator(".jp-RenderedSVG img")
+    svg = unquote(drawn.get_attribute("src"))
+    assert svg.count("<image") == 4  # the truth and three samples
+
+
+def test_the_explorer_answers_to_every_control(run_all, tmp_path):
+    tab = run_all("04_samples")
+    widget = tab.locator(".jp-OutputArea-output .widget-vbox")
+    pictures, caption = widget.locator("img"), widget.locator(".widget-html").last
+
+    def shown():
+        """Bytes by title, and the caption."""
+        sources = pictures.evaluate_all("found => found.map(one => [one.alt, one.src])")
+        return dict(sources), caption.text_content().strip()
+
+    def changed(act, *arguments):
+        """What is shown after something was done, as soon as it differs and stays."""
+        before, now = shown(), None
+        act(*arguments)
+        until = time.monotonic() + PATIENCE
+        while now in (None, before) or now != shown():
+            assert time.monotonic() < until, f"nothing changes: {before[1]}"
+            time.sleep(0.2)
+            now = shown()
+        return now
+
+    def slider(label):
+        return widget.locator(".widget-slider", has_text=label).get_by_role("slider")
+
+    def choose_file(path):
+        with tab.expect_file_chooser() as chooser:
+            widget.locator("button", has_text="your own").click()
+        chooser.value.set_files(path)
+
+    def numbers(text):
+        return re.search(r"mean absolute error (0\.\d{4}), accuracy (\d+\.\d) %", text).groups()
+
+    first, said = shown()
+    titles = ["truth", "a, truth", "b, truth", "prediction", "a, prediction", "b, prediction"]
+    assert [title for title in first if not title.startswith(("error", "within"))] == titles
+    assert len(first) == 8 and len(set(first.values())) == 8
+    assert "within 0.050 " in said
+
+    wider, said_wider = changed(slider("bound").press, "End")
+    assert wider["prediction"] == first["prediction"]
+    assert wider["within 0.100 (white: both)"] not in first.values()
+    assert numbers(said_wider)[0] == numbers(said)[0]
+    assert float(numbers(said_wider)[1]) > float(numbers(said)[1])
+
+    deeper, said_deeper = changed(
+        widget.locator(".widget-dropdown", has_text="depth").locator("select").select_option,
+        "pool3",
+    )
+    assert deeper["truth"] == first["truth"] and deeper["prediction"] != first["prediction"]
+    assert numbers(said_deeper)[0] != numbers(said)[0]
+
+    second, said_second = changed(slider("image").press, "ArrowRight")
+    assert second["truth"] != first["truth"] and second["prediction"] != deeper["prediction"]
+    assert said_second.partition(":")[0] != said.partition(":")[0]
+
+    large = Image.fromarray(skimage.data.astronaut()).resize((2048, 2048))
+    large.save(tmp_path / "astronaut.bmp")  # 12 MiB: more than JupyterLab takes by itself
+    own, said_own = changed(choose_file, tmp_path / "astronaut.bmp")
+    assert said_own.startswith("astronaut.bmp: ")
+    assert len(own) == 8 and not set(own.values()) & set(second.values())
+
+    (tmp_path / "notes.png").write_text("no image")
+    none, sentence = changed(choose_file, tmp_path / "notes.png")
+    assert not none
+    assert re.fullmatch(r"notes\.png cannot be shown \(not a JPEG, .*\): .*\.", sentence)
+
+    third, said_third = changed(slider("image").press, "ArrowLeft")
+    assert third == deeper and said_third == said_deeper
