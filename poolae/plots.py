@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, PercentFormatter
 
 ARM_COLOURS = {
     "pool0": "#0072B2",
@@ -328,13 +328,17 @@ def oscillations(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         steps = np.arange(1, len(losses) + 1)[thin]
         ax.plot(steps, losses[thin], color=colour, linewidth=0.4, alpha=0.3)
         ax.plot(steps, smooth[thin], color=colour, label=name)
-    ax.set(xlabel="step", ylabel="L1 loss", yscale="log")
-    ax.yaxis.set_major_formatter("{x:.3g}")
-    ax.yaxis.set_minor_formatter("{x:.2g}")
-    ax.tick_params(axis="y", which="minor", labelsize=7)
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _of_loss(ax)
     ax.legend(loc="upper right")
     return figure
+
+
+def _of_loss(ax: Axes) -> None:
+    ax.set(xlabel="step", ylabel="L1 loss", yscale="log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    ax.yaxis.set_major_formatter("{x:.3g}")
+    ax.yaxis.set_minor_formatter("")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def winner_picture(index: np.ndarray, arms: Sequence[str]) -> np.ndarray:
@@ -443,11 +447,8 @@ def progress(
     smooth = np.convolve(losses, np.ones(window) / window, "valid")
     ax.plot(at[window - 1 :], smooth, color=colour, label="running mean")
     gap = total / n
-    ax.set(xlim=(gap / 2, total + gap / 2), ylabel="L1 loss", yscale="log", xlabel="step")
-    ax.yaxis.set_major_formatter("{x:.3g}")
-    ax.yaxis.set_minor_formatter("{x:.2g}")
-    ax.tick_params(axis="y", which="minor", labelsize=7)
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.set_xlim(gap / 2, total + gap / 2)
+    _of_loss(ax)
     ax.legend(loc="upper right", ncols=2)
 
     def place(x: float, row: int, picture: np.ndarray, label: str = "") -> None:
