@@ -109,7 +109,7 @@ $(RESULTS)/01_data.ipynb: notebooks/01_data.ipynb $(RESULTS)/inputs.json $(DRAWI
 	@echo 'execute $@'; $(EXECUTE) $< $@
 
 $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb: \
-$(RESULTS)/%.ipynb: notebooks/%.ipynb $(RUNS) $(DRAWING)
+$(RESULTS)/%.ipynb: notebooks/%.ipynb $(RESULTS)/inputs.json $(RUNS) $(DRAWING)
 	@echo 'execute $@'; $(EXECUTE) $< $@
 
 $(RUNS): $(RESULTS)/runs/%/02_train.ipynb: notebooks/02_train.ipynb $(RESULTS)/inputs.json $(TRAINING)

@@ -232,6 +232,9 @@ def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]
         "processor changes the order of sums, and with it the last digits.",
         "Runs": frame,
         "Trials of the training recipe": _recipe_trials(),
+        "Faults that the tests try, and what comes of them": pd.read_csv(
+            REFERENCE / "faults.csv", index_col="fault"
+        ),
         **_speed(),
     }
 

@@ -9,6 +9,7 @@ the same in all processes. A process that is alone is spared all of it.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -53,6 +54,8 @@ def together() -> Iterator[None]:
         yield
         return
     store = _join()
+    # So torchrun ends the others of a process that has died.
+    signal.signal(signal.SIGTERM, _end)
     try:
         yield
         dist.barrier()
@@ -67,6 +70,10 @@ def together() -> Iterator[None]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _end(*_) -> None:
+    raise dist.DistError("SIGTERM")
 
 
 def _join() -> dist.Store:

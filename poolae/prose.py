@@ -265,10 +265,10 @@ def ledger_table(ledger: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "claim": row["claim"],
+                "verdict": row["verdict"],
                 "contrast": row["contrast"],
                 "effect [95 %]": "{} [{}, {}]".format(*numbers).replace("-", "−") if ran else "–",
                 "p": f"{p:.2f}" if pd.notna(p) else ("too few seeds" if ran else "–"),
-                "verdict": row["verdict"],
                 "note": row["note"] if pd.notna(row["note"]) else "",
             }
         )

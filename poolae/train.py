@@ -273,14 +273,16 @@ def held_interrupts() -> Iterator[list[bool]]:
             raise KeyboardInterrupt
         noted.append(True)
 
-    if threading.current_thread() is not threading.main_thread():  # no signal gets here
-        yield noted
-        return
-    before = signal.signal(signal.SIGINT, note)
+    before = signal.getsignal(signal.SIGINT)
+    # In another thread no signal arrives, and in the background it may be ignored.
+    here = threading.current_thread() is threading.main_thread() and before != signal.SIG_IGN
+    if here:
+        signal.signal(signal.SIGINT, note)
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        if here:
+            signal.signal(signal.SIGINT, before)
 
 
 def laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

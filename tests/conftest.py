@@ -12,7 +12,7 @@ def pytest_addoption(parser):
         "--faults",
         type=Path,
         metavar="FILE",
-        help="write the faults that the tests tried, and their outcomes, as CSV",
+        help="write the faults that the tests tried, and their outcomes, as CSV (-m fault)",
     )
 
 

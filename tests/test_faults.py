@@ -555,3 +555,16 @@ def test_a_notebook_that_breaks_off_names_its_cell(tmp_path, cell, sentence):
     assert not (tmp_path / "out.ipynb").exists()
     kept = nbformat.read(tmp_path / "out.failed.ipynb", 4).cells
     assert [c.execution_count for c in kept][0] and kept[-1].execution_count is None
+
+
+# --- The table in the report's appendix ------------------------------------------------
+
+
+def test_the_table_of_faults_is_that_of_the_tests(request):
+    items = request.session.items
+    if {item.path for item in items} < set(Path(__file__).parent.glob("test_*.py")):
+        pytest.skip("needs all tests to be collected")
+    tried = {marker.args for item in items for marker in item.iter_markers("fault")}
+    table = pd.read_csv(ROOT / "poolae" / "reference" / "faults.csv")
+    stale = "run: python -m pytest -m fault --faults poolae/reference/faults.csv"
+    assert set(table.itertuples(index=False, name=None)) == tried, stale

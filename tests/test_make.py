@@ -80,7 +80,7 @@ def test_report_is_built_once_and_rebuilt_as_little_as_possible(checkout):
         (["DEPTHS=4"], "pool_depth is 4: choose 0, 1, 2 or 3."),
         (["DEPTHS=one"], "'one': give whole numbers"),
         (["DEPTHS="], "DEPTHS and SEEDS each need at least one number"),
-        (["PROFILE=fast"], "profile is 'fast': choose smoke, quick, standard, long or published."),
+        (["PROFILE=fast"], "profile is 'fast': choose smoke, quick, standard, long, full or"),
         (["RECIPE=best"], "recipe is 'best'"),
         (["DATA=nowhere"], "nowhere"),
         (["DATA=empty"], "empty"),

@@ -30,6 +30,14 @@ def fit(settings, images, path):
     return train.fit(settings, *images, images[0][0], path / "checkpoint.safetensors", "data")
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in the foreground, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def equal(one, other):
     (network, history), (network_, history_) = one, other
     weights, weights_ = network.state_dict(), network_.state_dict()
@@ -43,7 +51,9 @@ def equal(one, other):
 )
 @pytest.mark.parametrize("recipe", ["published", "corrected"])
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "muon"])
-def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, images, recipe, optimiser, capsys):
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    tmp_path, images, recipe, optimiser, capsys, interruptible
+):
     settings = tiny(recipe=recipe, optimiser=optimiser)
     (tmp_path / "whole").mkdir()
     whole = fit(settings, images, tmp_path / "whole")
@@ -66,7 +76,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, images, recipe, o
         assert f"resumed after step {stop} of 12" in capsys.readouterr().out
 
 
-def test_a_second_interrupt_waits_for_nothing():
+def test_a_second_interrupt_waits_for_nothing(interruptible):
     with pytest.raises(KeyboardInterrupt), train.held_interrupts() as noted:
         signal.raise_signal(signal.SIGINT)
         assert noted == [True]
