@@ -230,8 +230,10 @@ def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]
         "Determinism": "The same settings, data and code give the same weights on the same "
         "processor with the same number of threads; another number of threads or another "
         "processor changes the order of sums, and with it the last digits.",
-        "Runs": frame,
-        "Trials of the training recipe": _recipe_trials(),
+        "Every run: its size, its time and the commit that trained it": frame,
+        "Trials of the training recipe: mean absolute error on a quarter of the training part that "
+        "was held out (764 photographs, split 0, 64 × 64 pixels, base width 16, 300 steps, one "
+        "seed)": _recipe_trials(),
         "Faults that the tests try, and what comes of them": pd.read_csv(
             REFERENCE / "faults.csv", index_col="fault"
         ),
