@@ -413,7 +413,7 @@ def feeding() -> Iterator[dict]:
         os.sync()  # only clean pages can be dropped
         for depth in DEPTHS:
             pairs = in_processes(
-                (steps_from, depth, path, True), (steps_from, depth, path, False), 7
+                (steps_from, depth, path, True), (steps_from, depth, path, False), 5
             )
             case = f"pool{depth}, width 16, {size} px, {FED_IMAGES:,} images"
             note = f"{FED_STEPS} steps; the file is dropped from memory before each time"
