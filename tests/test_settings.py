@@ -16,7 +16,7 @@ from poolae.settings import CONTROLS, DEPTHS, POOLINGS, from_name
         (dict(pool_depth="1"), "pool_depth is '1'"),
         (
             dict(profile="fast"),
-            "profile is 'fast': choose smoke, quick, standard, long or published.",
+            "profile is 'fast': choose smoke, quick, standard, long, full or published.",
         ),
         (dict(recipe="best"), "recipe is 'best': choose published, cleared or corrected."),
         (dict(pooling="max3"), "pooling is 'max3'"),
