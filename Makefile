@@ -79,7 +79,7 @@ report: | $(READY) ## train, evaluate and render the paper (DATA, PROFILE, ...)
 	@echo $(CURDIR)/$(RESULTS)/report.html
 
 test: $(READY) ## run every test
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks $(LAB)
