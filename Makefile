@@ -5,6 +5,7 @@ PROFILE ?= quick
 DEPTHS  ?= 0 1 2 3
 SEEDS   ?= $(SEEDS_$(PROFILE))
 RECIPE  ?= $(if $(filter published,$(PROFILE)),published,corrected)
+PRECISION ?= auto
 JOBS    ?= 2
 LAUNCH  ?=
 TIMEOUT ?= 86400
@@ -47,15 +48,15 @@ PY      := $(ENV)/bin/python
 PIP     := $(PY) -m pip install --quiet --disable-pip-version-check
 slug    := $(shell printf %s '$(DATA)' | sed 's:/*$$::; s:.*/::; s:[^A-Za-z0-9._-]:_:g')
 RESULTS := build/$(slug)-$(PROFILE)
-CHOICE   = --data '$(DATA)' --profile '$(PROFILE)' --recipe '$(RECIPE)' --results $(RESULTS) \
-           --depths '$(DEPTHS)' --seeds '$(SEEDS)' --others '$(strip $(OTHERS))'
+CHOICE   = --data '$(DATA)' --profile '$(PROFILE)' --recipe '$(RECIPE)' \
+           --precision '$(PRECISION)' --results $(RESULTS) --depths '$(DEPTHS)' --seeds '$(SEEDS)' --others '$(strip $(OTHERS))'
 # Where LAUNCH takes an execution, it must find the word that `prepare` left in the results.
 SEEN     = $(if $(LAUNCH),--seen "$$(cat $(RESULTS)/.shared)")
 EXECUTE  = $(LAUNCH) $(PY) -m poolae execute $(CHOICE) $(SEEN) --timeout '$(TIMEOUT)'
 
 # What each step is made from: a change in plotting redraws, a change in a model retrains.
-TRAINING := $(patsubst %,poolae/%.py,cache colour data decode files metrics models parallel runs \
-              settings sources synthetic train)
+TRAINING := $(patsubst %,poolae/%.py,cache colour data decode files metrics models parallel \
+              precision runs settings sources synthetic train winograd)
 DRAWING  := $(TRAINING) $(patsubst %,poolae/%.py,baselines display evaluate ledger \
               mixture plots prose statistics study)
 run       = $1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2
@@ -71,6 +72,7 @@ help: ## say what there is to make
 	@echo
 	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|full|published'
 	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  TIMEOUT=<seconds for a cell>'
+	@echo '            PRECISION=auto|float32|bfloat16  (auto: what is fast on this machine)'
 	@echo '            LAUNCH=<prefix of each execution, such as "srun -n1 -c2">'
 	@echo '            OTHERS="dilated-seed0 pool3-max2-seed0 ..."  further runs, by name'
 

@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     choice.add_argument("--data", default="synthetic")
     choice.add_argument("--profile", default="quick")
     choice.add_argument("--recipe", default="corrected")
+    choice.add_argument("--precision", default="auto")
     choice.add_argument("--results", type=Path, required=True)
     choice.add_argument("--depths", type=_numbers, default=[0, 1, 2, 3])
     choice.add_argument("--seeds", type=_numbers, default=[0])
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             sub.add_argument("run", help="its name, such as pool1-seed0")
             sub.add_argument("--data", default="synthetic")
             sub.add_argument("--profile", default="quick")
+            sub.add_argument("--precision", default="auto")
             sub.add_argument("--results", type=Path, help="default: build/<data>-<profile>")
         if command is verify:
             sub.add_argument("--profile", default="quick")
@@ -122,6 +124,7 @@ def execute(options) -> None:
         "data": options.data,
         "profile": options.profile,
         "recipe": options.recipe,
+        "precision": options.precision,
         "results": str(options.results),
         "depths": options.depths,
         "seeds": options.seeds,
@@ -152,7 +155,7 @@ def train(options) -> None:
     from poolae import parallel, runs
 
     with parallel.together():
-        settings = from_name(options.run, options.data, options.profile)
+        settings = from_name(options.run, options.data, options.profile, options.precision)
         results = options.results or runs.results_folder(options.data, options.profile)
         runs.train_together(settings, results)
 
@@ -221,6 +224,7 @@ def _chosen(options) -> list:
         recipe=options.recipe,
         data=options.data,
         profile=options.profile,
+        precision=options.precision,
     )
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from poolae import winograd
 from poolae.settings import POOLINGS, Settings, check_choice
 
 __all__ = ["Autoencoder", "Op", "Stage", "build", "build_for", "matched_ops", "published_ops"]
@@ -180,7 +181,25 @@ def _lossless_ops(width: int) -> list[Op]:
     return [*ops, Op("output", 2)]
 
 
-class StrideOneDeconv(nn.Conv2d):
+class Conv(nn.Conv2d):
+    """`nn.Conv2d`, by way of `winograd` in training where that is the faster.
+
+    Its rounding reaches beyond the receptive field, which shows where gradients are looked at.
+    """
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a 3 x 3 convolution that keeps the size, without dilation or groups."""
+        shape = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and self.plain and winograd.takes(x, self.weight):
+            return winograd.convolve_3x3(x, self.weight, self.bias)
+        return super().forward(x)
+
+
+class StrideOneDeconv(Conv):
     """A 3x3 transposed convolution of stride 1 and padding 1, run as a convolution.
 
     With stride 1 the transposed convolution *is* a convolution whose kernel is
@@ -222,7 +241,10 @@ def convolve_upsampled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     taps = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # phase, tap, row
     kernels = torch.einsum("pty,qsx,oiyx->pqoits", taps, taps, weight).flatten(0, 2)
     kernels = kernels.contiguous(memory_format=torch.channels_last)  # (4 O, I, 2, 2)
-    y = F.conv2d(x, kernels, bias.repeat(4), padding=1)  # (N, 4 O, H + 1, W + 1)
+    if winograd.takes(x, weight):
+        y = winograd.convolve_phases(x, kernels, bias.repeat(4))  # (N, 4 O, H + 1, W + 1)
+    else:
+        y = F.conv2d(x, kernels, bias.repeat(4), padding=1)
     y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, len(weight)))  # (N, H + 1, W + 1, 2, 2, O)
     rows = [
         torch.stack([y[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)
@@ -392,9 +414,7 @@ class Autoencoder(nn.Module):
                 module = Keep() if op.kind == "keep" else Add()
             else:
                 after_up = bool(layers) and type(layers[-1]) is nn.Identity
-                conv = (
-                    nn.Conv2d if op.kind == "conv" else (StrideOneDeconv, UpsampledDeconv)[after_up]
-                )
+                conv = Conv if op.kind == "conv" else (StrideOneDeconv, UpsampledDeconv)[after_up]
                 module = conv(
                     channels,
                     op.out_channels,

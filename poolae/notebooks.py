@@ -29,7 +29,7 @@ def execute_notebook(
 
     A notebook that fails is kept beside `target` as `<name>.failed.ipynb`. One that ran has in
     its metadata, under `poolae`, the `commit` of this checkout when it began, the `processor`,
-    and, if a run was trained beside it, that run's `device`.
+    and, if a run was trained beside it, that run's `device` and `precision`.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def execute_notebook(
             config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets.name}/kernel"}),
         )
         _check_complete(partial, source, failed)
-        _note_origin(partial, about | _device_beside(target))
+        _note_origin(partial, about | _run_beside(target))
     except PapermillExecutionError as error:
         _keep(partial, failed)
         if error.ename == "UserError":
@@ -130,11 +130,14 @@ def _check_complete(executed: Path, source: Path, failed: Path) -> None:
         raise UserError(f"{source}: {at}. The notebook as far as it ran is {failed}.")
 
 
-def _device_beside(target: Path) -> dict[str, str]:
+def _run_beside(target: Path) -> dict[str, str]:
     from poolae.runs import RUN_FILE
 
     path = target.with_name(RUN_FILE)
-    return {"device": json.loads(path.read_text())["device"]} if path.exists() else {}
+    if not path.exists():
+        return {}
+    about = json.loads(path.read_text())
+    return {"device": about["device"], "precision": about["settings"]["precision"]}
 
 
 def _note_origin(executed: Path, about: Mapping[str, str]) -> None:
@@ -206,6 +209,7 @@ def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]
             "steps": run.settings.steps,
             "training, s": run.about["training_seconds"],
             "device": run.about["device"],
+            "precision": run.settings.precision,
             "threads": run.about["threads"],
             "commit": run.about["commit"],
             "finished": run.about["finished"].replace("+00:00", " UTC").replace("T", " "),
@@ -217,8 +221,7 @@ def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]
     one = found[0]
     s, versions = one.settings, one.about["versions"]
     size = (
-        f"{s.size} × {s.size} pixels, base width {s.base_width}, {s.steps:,} steps of "
-        f"{s.batch_size} images, {one.about['training_images']} training and "
+        f"{s.scale}, {s.batch_size} images a step, {one.about['training_images']} training and "
         f"{one.about['test_images']} test images, recipe “{s.recipe}”"
     )
     return {

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from poolae import evaluate
-from poolae.settings import Settings
 from poolae.statistics import MIN_SEEDS
 from poolae.study import MATCHED_CONTRASTS
 
@@ -18,8 +17,8 @@ PUBLISHED_PERIOD = 25_000  # steps, read off the original's progress plots
 
 def abstract(
     compared: pd.DataFrame,
-    settings: Settings,
-    test_images: int | str,
+    data: str,
+    scale: str,
     real: bool,
     gain: pd.DataFrame | None = None,
     matched: pd.DataFrame | None = None,
@@ -31,10 +30,10 @@ def abstract(
     ----------
     compared
         From `evaluate.compare`.
-    settings
-        Of any of the runs.
-    test_images
-        In each split.
+    data
+        As in `settings.Settings`.
+    scale
+        Of the runs, from `Study.scale`.
     real
         Whether the data are the 764 photographs.
     gain
@@ -44,18 +43,15 @@ def abstract(
     margin
         Differences of the error below it count as none.
     """
-    seeds = compared["seed"].nunique()
     material = {"synthetic": "synthetic daisies that the package draws"}.get(
-        settings.data, "the study's 764 photographs" if real else "a folder of images"
+        data, "the study's 764 photographs" if real else "a folder of images"
     )
     said = [
         "In 2020 a study trained autoencoders with no, one, two and three pooling layers to "
         "predict the colours of photographs of daisies from their lightness, once each, and "
         "found one pooling layer best. Its training never cleared the gradients, and no baseline "
         f"stood beside it. We train its networks again, corrected, on {material} "
-        f"({settings.size} × {settings.size} pixels, base width {settings.base_width}, "
-        f"{settings.steps:,} steps, {seeds} seed{'s' if seeds > 1 else ''}, {test_images} test "
-        "images).",
+        f"({scale}).",
         accuracy_in_short(compared),
         matched_in_short(matched, margin) if matched is not None and len(matched) else "",
         detail_in_short(gain) if gain is not None else "",

@@ -79,6 +79,7 @@ def write_results(results: Path, wanted: Sequence[Settings], name: str) -> list[
             "base_width": s.base_width if network else None,
             "steps": s.steps if network else None,
             "recipe": s.recipe if network else None,
+            "precision": s.precision if network else None,
             "parameters": run.about["parameters"] if network else None,
             "training_seconds": round(run.about["training_seconds"], 1) if network else None,
             "commit": run.about["commit"],
@@ -383,10 +384,12 @@ def step_up_in_words(compared: pd.DataFrame) -> list[str]:
 
 
 def _scale(compared: pd.DataFrame, data: bool = True) -> str:
-    one = compared[compared["kind"] == "network"].iloc[0]
+    networks = compared[compared["kind"] == "network"]
+    one = networks.iloc[0]
     return (f"{one['data']}; " if data else "") + (
         f"{one['size']} × {one['size']} pixels, base width {one['base_width']:.0f}, "
-        f"{one['steps']:,.0f} steps of recipe `{one['recipe']}`"
+        f"{one['steps']:,.0f} steps of recipe `{one['recipe']}` in "
+        + " and ".join(networks["precision"].unique())
     )
 
 

@@ -295,7 +295,7 @@ def _stamp(notebook: NotebookNode, cell: NotebookNode) -> str:
         f"data {str(given['data']).rstrip('/').rpartition('/')[2]}" if "data" in given else "",
         f"profile {given['profile']}" if "profile" in given else "",
         f"seed{'s' * (len(seeds) > 1)} {_listed(seeds)}" if seeds else "",
-        about.get("processor", "") + (f" ({device})" if device else ""),
+        about.get("processor", "") + (f" ({device}, {about['precision']})" if device else ""),
         f"drawn in {_lasting(seconds)}" if seconds is not None else "",
     ]
     return "\N{NO-BREAK SPACE}· ".join(filter(None, facts))

@@ -23,7 +23,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from importlib.metadata import version
@@ -143,7 +143,7 @@ class Run:
         rows = {
             "network": f"{s.arm}, {about['parameters']:,} parameters",
             "data": f"{escape(s.data)}, {about['test_images']} test images",
-            "scale": f"{s.size} × {s.size} pixels, base width {s.base_width}, {s.steps:,} steps",
+            "scale": s.scale,
             "mean absolute error": f"{self.scores['mean_absolute_error'].mean():.4f}",
             "commit": about["commit"],
         }
@@ -169,8 +169,9 @@ def train(
     """Return the finished run of `settings` under `results`, training what is missing.
 
     A run that is there and was made from the same settings, data and code is
-    loaded; one that was interrupted goes on from its checkpoint; if only the
-    metrics have changed, the stored predictions are scored again.
+    loaded, in whatever precision if none is asked for; one that was interrupted goes on
+    from its checkpoint; if only the metrics have changed, the stored predictions are
+    scored again.
 
     Parameters
     ----------
@@ -188,8 +189,9 @@ def train(
     """
     folder = Path(results) / "runs" / settings.name
     images = data.load_for(settings)
-    print_ = fingerprint(settings, images)
     about = _read_about(folder)
+    settings = _in_its_precision(settings, about)
+    print_ = fingerprint(settings, images)
     if about is None or about["fingerprint"] != print_:
         check_memory(memory_needed(settings, images), f"Training {settings.name}")
         about = _train(settings, images, folder, print_, watch)
@@ -224,8 +226,10 @@ def train_together(settings: Settings, results: str | os.PathLike) -> None:
     folder = Path(results) / "runs" / settings.name
     with parallel.first_ahead():  # it decodes for all
         images = data.load_for(settings)
+    about = _read_about(folder)
+    settings = _in_its_precision(settings, about)
     print_ = fingerprint(settings, images)
-    about = _read_about(folder) or {"fingerprint": None}
+    about = about or {"fingerprint": None}
     parallel.agree("data and results", (print_, about["fingerprint"]))
     if parallel.is_first():
         train(settings, results)
@@ -270,13 +274,13 @@ def fingerprint(settings: Settings, images: data.Data) -> str:
     """Return a digest of all that decides a run's weights, except the machine.
 
     The names of the data and of the profile do not count, what they stand for does; of the code,
-    `models` and `train` count, but not their comments.
+    that of networks and training counts, but not their comments.
     """
     parts = [
         json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
         images.images.key,
         json.dumps([images.train.names, images.test.names]),
-        code_digest("models", "train"),
+        code_digest("models", "winograd", "train"),
     ]
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
 
@@ -295,6 +299,7 @@ def choose(
     recipe: str = "corrected",
     data: str = "synthetic",
     profile: str = "quick",
+    precision: str = "auto",
 ) -> list[Settings]:
     """Return the settings of the published networks of these depths and seeds, and of others.
 
@@ -304,11 +309,15 @@ def choose(
         Every combination of the two, ordered by depth, then seed.
     others
         Names of further runs, such as "dilated-seed0".
-    recipe, data, profile
+    recipe, data, profile, precision
         As in `settings.make_settings`.
     """
-    made = [make_settings(depth, seed, recipe, data, profile) for depth in depths for seed in seeds]
-    return made + [from_name(name, data, profile) for name in others]
+    made = [
+        make_settings(depth, seed, recipe, data, profile, precision=precision)
+        for depth in depths
+        for seed in seeds
+    ]
+    return made + [from_name(name, data, profile, precision) for name in others]
 
 
 def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
@@ -427,10 +436,24 @@ def processor() -> str:
 
 
 def _read_about(folder: Path) -> dict | None:
+    """Return what a finished run says of itself; None where there is none of this version."""
     try:
-        return json.loads((folder / RUN_FILE).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        about = json.loads((folder / RUN_FILE).read_text())
+        Settings(**about["settings"])
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
         return None
+    return about
+
+
+def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
+    """Give "auto" a value: that of the finished run, if there is one, or else what fits here."""
+    if settings.precision != "auto":
+        return settings
+    if about is not None:
+        return replace(settings, precision=about["settings"]["precision"])
+    from poolae import precision
+
+    return precision.resolve(settings)
 
 
 def _fit(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> tuple:

@@ -18,6 +18,8 @@ CONTROLS = {"dilated": 0, "narrow": 3, "lossless": 3, "skip": 3}
 FAMILIES = ("published", "matched", *CONTROLS)
 POOLINGS = ("max5", "max2", "average", "strided", "blur")
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 BANDED = "synthetic:"  # synthetic images whose chroma ends at so many cycles per image
 
 # How large a run is. Seeds are chosen in the Makefile.
@@ -97,6 +99,7 @@ class Settings:
     midrange_output: bool  # start from the output 0.5 everywhere, which is grey
     flips: bool  # mirror half of the training images left to right
     averaging: float  # decay of a moving average of the weights, which predicts; 0 for none
+    precision: str  # of the convolutions and of Muon: "float32", "bfloat16", or "auto": what fits
 
     @property
     def arm(self) -> str:
@@ -118,6 +121,14 @@ class Settings:
         """The run's name, such as "pool3-max2-seed0"; `from_name` reads it."""
         split = f"-split{self.split}" * (self.split != self.seed)
         return f"{self.arm}-seed{self.seed}{split}"
+
+    @property
+    def scale(self) -> str:
+        """How large it is, in words, without seeds and data."""
+        return (
+            f"{self.size} × {self.size} pixels, base width {self.base_width}, {self.steps:,} "
+            f"steps in {self.precision}"
+        )
 
     def asdict(self) -> dict:
         """Return the fields as a plain dictionary."""
@@ -142,6 +153,7 @@ def make_settings(
     pooling: str = "max5",
     bottleneck: int = 0,
     split: int | None = None,
+    precision: str = "auto",
     **overrides,
 ) -> Settings:
     """Fill a run's settings from a profile and a recipe.
@@ -154,6 +166,8 @@ def make_settings(
         As in `Settings`; None for the seed.
     profile
         Key of `PROFILES`: how large the run is.
+    precision
+        Key of `PRECISIONS`. "auto" becomes what fits the machine where the run is trained.
     **overrides
         Single fields of `Settings` that differ from the profile or the recipe.
 
@@ -167,6 +181,7 @@ def make_settings(
     check_choice("pooling", pooling, POOLINGS)
     check_choice("recipe", recipe, RECIPES)
     check_choice("profile", profile, PROFILES)
+    check_choice("precision", precision, PRECISIONS)
     split = seed if split is None else split
     for what, value in (("seed", seed), ("split", split), ("bottleneck", bottleneck)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -215,11 +230,14 @@ def make_settings(
         seed=seed,
         split=split,
         recipe=recipe,
+        precision=precision,
         **bundle,
     )
 
 
-def from_name(name: str, data: str = "synthetic", profile: str = "quick") -> Settings:
+def from_name(
+    name: str, data: str = "synthetic", profile: str = "quick", precision: str = "auto"
+) -> Settings:
     """Return the settings of the run called `name`, the inverse of `Settings.name`.
 
     Raises
@@ -227,7 +245,7 @@ def from_name(name: str, data: str = "synthetic", profile: str = "quick") -> Set
     UserError
         If no run can be called that.
     """
-    given: dict = {"data": data, "profile": profile}
+    given: dict = {"data": data, "profile": profile, "precision": precision}
     match = re.fullmatch(r"(.+)-seed(\d+)(?:-split(\d+))?", name)
     arm, *rest = match[1].split("-") if match else [""]
     if family := re.fullmatch(r"(pool|matched)(\d+)", arm):

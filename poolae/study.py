@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -108,6 +110,19 @@ class Study:
         """How many images the splits are tested on, such as "188 to 193"."""
         counts = sorted({run.about["test_images"] for run in self.ordinary})
         return " to ".join(map(str, counts if len(counts) < 2 else (counts[0], counts[-1])))
+
+    @property
+    def scale(self) -> str:
+        """How large the ordinary runs are, in words; a second precision among them is named."""
+        settings = self.ordinary[0].settings
+        counts = Counter(run.settings.precision for run in self.ordinary)
+        mixed = [f"{name} ({number} runs)" for name, number in counts.items()]
+        precision = " and ".join(mixed) if len(mixed) > 1 else settings.precision
+        seeds = len({run.settings.seed for run in self.ordinary})
+        return (
+            f"{replace(settings, precision=precision).scale}, {seeds} seed{'s' * (seeds > 1)}, "
+            f"{self.test_images} test images"
+        )
 
     def baseline_means(self, metric: str) -> pd.Series:
         """Return the mean of a score over the seeds' splits for each baseline."""

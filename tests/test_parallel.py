@@ -64,7 +64,7 @@ def take_step(family, depth, n):
     rows, mirrored = parallel.share(np.arange(n)), parallel.share(np.arange(n) % 2 == 0)
     x, y = train.to_batch(*pictures(n), rows, mirrored, "cpu")
     assert len(x) == len(rows)
-    loss = train.training_step(network, [], make_settings(depth), x, y)
+    loss = train.training_step(network, [], make_settings(depth, precision="float32"), x, y)
     gradients = {f"gradient {k}": p.grad for k, p in network.named_parameters()}
     return {"loss": loss, **gradients, **dict(network.named_buffers())}
 
@@ -72,7 +72,7 @@ def take_step(family, depth, n):
 def fit(name, folder):
     """Return the weights and losses of a whole training."""
     small = dict(profile="smoke", size=16, steps=STEPS, base_width=4)
-    settings = make_settings(1, **{**small, **FITS[name]})
+    settings = make_settings(1, precision="float32", **{**small, **FITS[name]})
     lightness, chroma = pictures(IMAGES)
     network, history = train.fit(
         settings, lightness, chroma, lightness[0], Path(folder) / f"{name}.safetensors"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from poolae import UserError, evaluate, make_settings, metrics, prose, runs
+from poolae import UserError, evaluate, make_settings, metrics, precision, prose, runs
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def trained(monkeypatch):
 
 def test_a_run_holds_what_it_says(results):
     _, (run, *_) = results
-    assert run.name == "pool0-seed0" and run.settings == tiny(0, 0)
+    assert run.name == "pool0-seed0" and run.settings == precision.resolve(tiny(0, 0))
     assert list(run.losses) == ["loss", "seconds"] and list(run.losses.index) == [1, 2, 3]
     assert len(run.scores) == run.about["test_images"] == len(run.predictions)
     assert run.predictions.dtype == np.float16 and run.predictions.shape[1:] == (2, 16, 16)

@@ -15,7 +15,7 @@ from poolae.settings import DEPTHS
 
 
 def tiny(**changes):
-    small = dict(profile="smoke", size=16, steps=12, base_width=2)
+    small = dict(profile="smoke", size=16, steps=12, base_width=2, precision="float32")
     return make_settings(1, **{**small, **changes})
 
 
@@ -109,7 +109,7 @@ def test_seeds_decide(tmp_path, images):
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("recipe", ["published", "corrected"])
 def test_every_parameter_moves(depth, recipe, images):
-    settings = make_settings(depth, profile="smoke", size=16, base_width=2, recipe=recipe)
+    settings = dataclasses.replace(tiny(recipe=recipe), pool_depth=depth)
     network = build(depth, 2, seed=0).to(memory_format=torch.channels_last)
     before = {k: p.detach().clone() for k, p in network.named_parameters()}
     optimisers = train.make_optimisers(network, settings)
@@ -216,7 +216,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images):
 def test_muon_orthogonalises_each_kernel():
     kernel = nn.Parameter(torch.randn(8, 4, 3, 3).contiguous(memory_format=torch.channels_last))
     before = kernel.detach().clone()
-    optimiser = train.KernelMuon([kernel], rate=1.0, decay=0.0)
+    optimiser = train.KernelMuon([kernel], rate=1.0, decay=0.0, dtype=torch.float32)
     kernel.grad = torch.randn(8, 4, 3, 3)
     optimiser.step()
     change = (kernel.detach() - before).permute(0, 2, 3, 1).flatten(1)  # (8, 36)
