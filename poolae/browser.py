@@ -146,7 +146,8 @@ def describe_network(run: Run) -> dict:
     Returns
     -------
     dict
-        `name`, `size` (side of the images that it was trained on), `ops` and `weights`. An op
+        `name`, `size` (side of the images that it was trained on), `mirrored` (as in
+        `models.Autoencoder`), `ops` and `weights`. An op
         has a `kind`: "conv" (3 x 3; `inputs`, `outputs`, and whether it is `normalised`),
         "pool" (the largest of 5 x 5, stride 2) or "up" (nearest, by 2). `weights` are
         little-endian in base64: for each convolution its kernels (outputs, inputs, 3, 3),
@@ -196,6 +197,7 @@ def describe_network(run: Run) -> dict:
     return {
         "name": run.arm,
         "size": run.settings.size,
+        "mirrored": network.mirrored,
         "ops": ops,
         "weights": base64.b64encode(halves).decode("ascii"),
     }

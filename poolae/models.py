@@ -378,6 +378,8 @@ class Autoencoder(nn.Module):
         What a "pool" does. "max5": kernel 5, stride 2, padding 2, as in the published
         code; "max2": kernel 2, stride 2, as in the published figure; "average" of 2 x 2;
         "blur": see `BlurPool`.
+    mirrored
+        Let `predict` average the answers to a picture and to its mirror image.
 
     Notes
     -----
@@ -386,8 +388,9 @@ class Autoencoder(nn.Module):
     published recipe clips it in training too.
     """
 
-    def __init__(self, ops: list[Op], pooling: str = "max5") -> None:
+    def __init__(self, ops: list[Op], pooling: str = "max5", mirrored: bool = False) -> None:
         super().__init__()
+        self.mirrored = mirrored
         check_choice("pooling", pooling, POOLINGS)
         self.stages: list[Stage] = []
         layers: list[nn.Module] = []
@@ -505,8 +508,13 @@ class Autoencoder(nn.Module):
         """
         self._check(lightness)
         folded = fold(self)
-        lightness = lightness.contiguous(memory_format=torch.channels_last)
-        return torch.cat([folded(part).clamp_(0, 1) for part in lightness.split(batch_size)])
+        answers = []
+        for part in lightness.contiguous(memory_format=torch.channels_last).split(batch_size):
+            answer = folded(part)
+            if self.mirrored:
+                answer = (answer + folded(part.flip(-1)).flip(-1)) / 2
+            answers.append(answer.clamp(0, 1))
+        return torch.cat(answers)
 
     def predict_array(self, lightness: np.ndarray) -> np.ndarray:
         """`predict` for arrays: chroma (N, 2, H, W) for lightness (N, 1, H, W)."""
@@ -521,6 +529,7 @@ def build(
     seed: int = 0,
     family: str = "published",
     bottleneck: int = 0,
+    mirrored: bool = False,
 ) -> Autoencoder:
     """Build a network, initialised as PyTorch does from `seed` alone.
 
@@ -533,13 +542,13 @@ def build(
         ops = matched_ops(family, pool_depth, 2 * base_width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Autoencoder(ops, pooling)
+        return Autoencoder(ops, pooling, mirrored)
 
 
 def build_for(settings: Settings) -> Autoencoder:
     """`build` the network of a run, as it is before training."""
     s = settings
-    return build(s.pool_depth, s.base_width, s.pooling, s.seed, s.family, s.bottleneck)
+    return build(s.pool_depth, s.base_width, s.pooling, s.seed, s.family, s.bottleneck, s.mirrored)
 
 
 def gradient_map(network: Autoencoder, lightness: np.ndarray) -> np.ndarray:

@@ -39,9 +39,10 @@ def choose(place: torch.device, wanted: str = "auto") -> Choice:
         "float32", "bfloat16", or "auto".
     """
     native, why = _native_bfloat16(place)
-    if wanted != "auto":
-        return Choice(wanted, torch.channels_last, "as PRECISION asks")
-    return Choice("bfloat16" if native else "float32", torch.channels_last, why)
+    fits = "bfloat16" if native else "float32"
+    if wanted not in ("auto", fits):
+        return Choice(wanted, torch.channels_last, f"as PRECISION asks, though {why}")
+    return Choice(fits, torch.channels_last, why)
 
 
 def resolve(settings: Settings) -> Settings:
@@ -62,7 +63,7 @@ def _native_bfloat16(place: torch.device) -> tuple[bool, str]:
         return native, f"the GPU has {'' if native else 'no '}bfloat16"
     if place.type == "mps":
         native = torch.backends.mps.is_macos_or_newer(14, 0)
-        return native, f"macOS {'from 14 on' if native else 'before 14'}"
+        return native, f"this is macOS {'14 or later' if native else 'before 14'}"
     if place.type != "cpu":
         return False, f"nothing is known of {place.type}"
     # x86's may be there and switched off, by ATEN_CPU_CAPABILITY or for oneDNN.

@@ -477,6 +477,8 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str, wat
 
     from poolae.models import effective_receptive_field, gradient_map
     from poolae.parallel import processes
+    from poolae.precision import choose
+    from poolae.train import device
 
     began = time.monotonic()
     network, history = _fit(settings, images, folder, print_, watch)
@@ -503,6 +505,7 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str, wat
         "training_seconds": float(history["seconds"].sum()),
         "seconds": time.monotonic() - began,
         "device": next(network.parameters()).device.type,
+        "precision_why": choose(device(), settings.precision).why,
         "processes": processes(),
         "threads": torch.get_num_threads(),
         "processor": processor(),

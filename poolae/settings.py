@@ -52,6 +52,7 @@ ORIGINAL = dict(
     midrange_output=False,
     flips=False,
     averaging=0.0,
+    mirrored=False,
 )
 # How a run is trained.
 RECIPES: dict[str, dict] = {
@@ -68,6 +69,7 @@ RECIPES: dict[str, dict] = {
         midrange_output=True,
         flips=True,
         averaging=0.98,
+        mirrored=True,
     ),
 }
 
@@ -99,6 +101,7 @@ class Settings:
     midrange_output: bool  # start from the output 0.5 everywhere, which is grey
     flips: bool  # mirror half of the training images left to right
     averaging: float  # decay of a moving average of the weights, which predicts; 0 for none
+    mirrored: bool  # predict the mean of the answers to a picture and to its mirror image
     precision: str  # of the convolutions and of Muon: "float32", "bfloat16", or "auto": what fits
 
     @property

@@ -30,6 +30,7 @@ from poolae import parallel
 from poolae.errors import UserError
 from poolae.files import replacing
 from poolae.models import Autoencoder, build_for
+from poolae.precision import choose
 from poolae.settings import Settings
 
 __all__ = ["device", "fit", "settle_in", "snapshot_steps"]
@@ -385,7 +386,7 @@ def fit(
     network = build_for(settings)
     if settings.midrange_output:
         network.start_from(0.5)
-    network = network.to(place, memory_format=torch.channels_last)
+    network = network.to(place, memory_format=choose(place, settings.precision).layout)
     parallel.adapt(network)
     optimisers = make_optimisers(network, settings)
 

@@ -344,3 +344,15 @@ def test_published_ops_spell_out_the_table():
         "deconv128 deconv64 output2"
     )
     assert published_ops(0)[0] == Op("conv", 64)
+
+
+def test_a_mirrored_prediction_is_the_mean_of_two():
+    network = build(1, 4, seed=1, mirrored=True).eval()
+    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.layers[-1].weight.mul_(20)  # so that something is clipped
+        one, other = network(x), network(x.flip(-1)).flip(-1)
+    assert (one < 0).any() and not torch.allclose(one, other)
+    found = network.predict(x)
+    torch.testing.assert_close(found, ((one + other) / 2).clamp(0, 1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network.predict(x.flip(-1)), found.flip(-1), atol=1e-5, rtol=1e-5)

@@ -1,4 +1,6 @@
-"""`make verify` passes on what is on record, and fails when a number of it is altered."""
+"""`make verify` passes on what is on record, and fails when a number or the training is altered."""
+
+import dataclasses
 
 import pandas as pd
 import pytest
@@ -7,67 +9,106 @@ from poolae import UserError, verify
 from poolae.__main__ import main
 
 NUMBERS = dict.fromkeys(verify.METRICS, 0.5)
+HERE = dict(processor="A", model="25-17", threads=1, torch="2")
 
 
-def table(values, **machine):
-    here = dict(processor="A", model="25-17", threads=1, torch="2", arm="pool0")
+def table(*kinds, error=0.04, **changes):
+    """Made-up rows of pool0: each (kind, what it adds to the error)."""
     rows = [
-        {"profile": "smoke", "seed": seed, **NUMBERS, **here, **machine}
-        | {"mean_absolute_error": value}
-        for seed, value in enumerate(values)
+        {"profile": "smoke", "arm": "pool0", "kind": kind, **NUMBERS, **HERE, **changes}
+        | {"mean_absolute_error": error + added}
+        for kind, added in kinds
     ]
     return pd.DataFrame(rows)
 
 
+RECORD = table(*zip(verify.KINDS, (0, 1e-6, -3e-6, 2e-6), strict=True))
+
+
+def found(error, **changes):
+    return table(("as it is", 0), error=error, **changes)
+
+
 def test_on_the_same_machine_numbers_must_be_equal():
-    record = table([0.04, 0.05])
-    assert verify.compare(record, table([0.04]))["same"].all()
-    differing = verify.compare(record, table([0.0400001]))
+    assert verify.compare(RECORD, found(0.04))["same"].all()
+    differing = verify.compare(RECORD, found(0.04 + 1e-8))
     assert list(differing.loc[~differing["same"], "metric"]) == ["mean_absolute_error"]
 
 
 @pytest.mark.parametrize("other", [{"processor": "B"}, {"model": "25-1"}, {"torch": "2+cpu"}])
-def test_on_another_machine_they_may_differ_by_the_range_over_seeds(other):
-    record = table([0.04, 0.05])
-    near, far = (verify.compare(record, table([v], **other)) for v in (0.0499, 0.0501))
-    assert near["same"].all() and near["tolerance"][0] == pytest.approx(0.01)
+def test_on_another_they_may_differ_by_a_multiple_of_what_other_sums_changed(other):
+    near, far = (verify.compare(RECORD, found(0.04 + by, **other)) for by in (2.3e-5, 2.5e-5))
+    assert near["same"].all() and near["tolerance"][0] == pytest.approx(verify.FACTOR * 3e-6)
     assert list(far.loc[~far["same"], ["run", "metric"]].to_numpy().ravel()) == [
-        "pool0-seed0",
+        "pool0",
         "mean_absolute_error",
     ]
 
 
-def test_the_range_is_that_of_the_arm_whose_seeds_differ_most():
-    record = pd.concat([table([0.04, 0.04]), table([0.04, 0.05], arm="pool1")])
-    assert verify.compare(record, table([0.0499], processor="B"))["same"].all()
+def test_a_number_that_nothing_changed_may_differ_in_its_last_digit():
+    one = verify.compare(RECORD, found(0.04, processor="B")).set_index("metric")
+    assert one.loc["ciede2000", "tolerance"] == pytest.approx(0.5e-7)
 
 
-def test_a_run_that_is_not_on_record_is_named():
-    with pytest.raises(UserError, match="pool0-seed0 is 0 times"):
-        verify.compare(table([]).reindex(columns=[*table([1]).columns]), table([0.04]))
+def test_a_record_that_lacks_a_row_is_named():
+    with pytest.raises(UserError, match="holds pool0 3 times, not once for each of as it is"):
+        verify.compare(RECORD[:3], found(0.04))
     with pytest.raises(UserError, match="PROFILE of `make verify` is 'standard'"):
         verify.verify("standard")
 
 
-def test_the_record_holds_every_part():
+def test_the_record_holds_every_part_in_every_kind():
     record = pd.read_csv(verify.RECORD)
-    for profile, (depths, seeds) in verify.PARTS.items():
-        rows = record[record["profile"] == profile]
-        assert set(zip(rows["arm"], rows["seed"], strict=True)) == {
-            (f"pool{depth}", seed) for depth in depths for seed in seeds
-        }
+    assert set(zip(record["profile"], record["arm"], record["kind"], strict=True)) == {
+        (profile, f"pool{depth}", kind)
+        for profile, depths in verify.PARTS.items()
+        for depth in depths
+        for kind in verify.KINDS
+    }
+
+
+ALTERED = {
+    "nothing": {},
+    "a learning rate 10 % higher": {"learning_rate": 1.1},
+    "a learning rate 10 % lower": {"learning_rate": 0.9},
+    "no mirroring": {"flips": False},
+    "pooling of 2 x 2": {"pooling": "max2"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ALTERED)
+def test_an_altered_training_fails_on_any_machine(what, monkeypatch):
+    plain = verify.settings_of
+
+    def altered(depth, profile):
+        settings, changes = plain(depth, profile), dict(ALTERED[what])
+        if "learning_rate" in changes:
+            changes["learning_rate"] *= settings.learning_rate
+        return dataclasses.replace(settings, **changes)
+
+    monkeypatch.setitem(verify.PARTS, "smoke", (0, 1))
+    monkeypatch.setattr(verify, "settings_of", altered)
+    monkeypatch.setattr(verify, "processor_model", lambda: "of nobody")
+    compared = verify.verify("smoke")
+    assert (compared["tolerance"] > 0).all()
+    assert compared["same"].all() == (what == "nothing"), compared.to_string()
 
 
 @pytest.mark.slow
 def test_verifying_passes_and_fails_when_a_number_is_altered(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(verify.PARTS, "smoke", ((0,), (0, 1)))
-    monkeypatch.delitem(verify.PARTS, "quick")
+    monkeypatch.setattr(verify, "PARTS", {"smoke": (0,)})
     monkeypatch.setattr(verify, "RECORD", tmp_path / "verify.csv")
-    assert main(["verify", "--record"]) == 0
-    assert main(["verify", "--profile", "smoke"]) == 0
-    record = pd.read_csv(verify.RECORD)
-    record.loc[0, "accuracy_0.050"] += 1e-4
+    rows = [verify.rerun("smoke").assign(kind=kind) for kind in verify.KINDS]
+    record = pd.concat(rows)
+    record.to_csv(verify.RECORD, index=False)
+    with verify.environment(verify.KINDS["as it is"]):
+        record["threads"] = verify.rerun("smoke")["threads"][0]
     record.to_csv(verify.RECORD, index=False)
     capsys.readouterr()
+    code = main(["verify", "--profile", "smoke"])
+    assert code == 0, capsys.readouterr().err
+    record["ciede2000"] += 1e-3
+    record.to_csv(verify.RECORD, index=False)
     assert main(["verify", "--profile", "smoke"]) == 2
     assert "1 of 5 numbers differ from verify.csv" in capsys.readouterr().err

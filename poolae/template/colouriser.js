@@ -109,7 +109,7 @@ function decodeHalves(base64) {
 }
 
 // Cut a network's weights into the parts of its convolutions.
-function load({ name, size, ops, weights }) {
+function load({ name, size, mirrored, ops, weights }) {
   const values = decodeHalves(weights);
   let at = 0;
   const take = (n) => values.subarray(at, (at += n));
@@ -119,7 +119,7 @@ function load({ name, size, ops, weights }) {
     if (op.normalised) Object.assign(step, { scale: take(op.outputs), shift: take(op.outputs) });
     return step;
   });
-  return { name, size, steps };
+  return { name, size, mirrored, steps };
 }
 
 function emptyMap(channels, height, width) {
@@ -217,7 +217,26 @@ function upsample({ channels, height, width, data }) {
 }
 
 // Predict chroma, as pairs of a and b in [0, 1], from square lightness.
-function predict({ size, steps }, lightness) {
+function predict(network, lightness) {
+  const { size } = network;
+  const chroma = answer(network, lightness);
+  if (network.mirrored) {
+    const mirrored = answer(network, flip(lightness, size, 1));
+    flip(mirrored, size, 2).forEach((value, i) => (chroma[i] = (chroma[i] + value) / 2));
+  }
+  return chroma.map((value) => Math.min(Math.max(value, 0), 1));
+}
+
+// Mirror a square of so many values a pixel, left to right.
+function flip(values, size, count) {
+  return values.map((_, i) => {
+    const x = Math.floor(i / count) % size;
+    return values[i + (size - 1 - 2 * x) * count];
+  });
+}
+
+// What the network itself answers, as yet unclipped.
+function answer({ size, steps }, lightness) {
   let map = emptyMap(1, size, size);
   for (let y = 0; y < size; y++) {
     const row = lightness.subarray(y * size, (y + 1) * size);
@@ -227,8 +246,7 @@ function predict({ size, steps }, lightness) {
   const chroma = new Float32Array(2 * size * size);
   for (let i = 0; i < chroma.length; i++) {
     const [y, x] = [Math.floor(i / 2 / size), Math.floor(i / 2) % size];
-    const value = map.data[((i % 2) * (size + 2) + y + 1) * (size + 2) + x + 1];
-    chroma[i] = Math.min(Math.max(value, 0), 1);
+    chroma[i] = map.data[((i % 2) * (size + 2) + y + 1) * (size + 2) + x + 1];
   }
   return chroma;
 }
