@@ -92,8 +92,8 @@ figures: $(READY) ## redraw the committed figures from the committed numbers
 record: report ## store the numbers of this report in figures/results.csv
 	$(PY) -m poolae record $(CHOICE)
 
-verify: $(READY) ## train a part of the record again and compare (PROFILE=smoke or quick)
-	$(PY) -m poolae verify --profile '$(PROFILE)'
+verify: $(READY) ## train what is in figures/verify.csv again and compare: does it come out here?
+	$(PY) -m poolae verify
 
 bench: $(READY) ## measure speed as ratios (ROWS="1 2 ..."; DATA=<the daisies> for row 7)
 	$(PY) -m poolae bench --rows '$(ROWS)' --data '$(DATA)'

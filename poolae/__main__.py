@@ -56,7 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
             sub.add_argument("--precision", default="auto")
             sub.add_argument("--results", type=Path, help="default: build/<data>-<profile>")
         if command is verify:
-            sub.add_argument("--profile", default="quick")
             sub.add_argument("--record", action="store_true", help="store instead of comparing")
         if command is bench:
             sub.add_argument("--rows", type=str.split, default=list("12345679"))
@@ -198,13 +197,13 @@ def bench(options) -> None:
 
 
 def verify(options) -> None:
-    """Train a part of what is on record again; fail when a number differs."""
+    """Train the networks of verify.csv again; fail when a number differs."""
     from poolae import verify
 
     if options.record:
         print(verify.write_record())
         return
-    compared = verify.verify(options.profile)
+    compared = verify.verify()
     print(compared.to_string(index=False))
     if len(differing := compared[~compared["same"]]):
         named = ", ".join(differing["run"] + " " + differing["metric"])

@@ -7,6 +7,7 @@ import pytest
 
 from poolae import UserError, verify
 from poolae.__main__ import main
+from poolae.settings import DEPTHS
 
 NUMBERS = dict.fromkeys(verify.METRICS, 0.5)
 HERE = dict(processor="A", model="25-17", threads=1, torch="2")
@@ -15,7 +16,7 @@ HERE = dict(processor="A", model="25-17", threads=1, torch="2")
 def table(*kinds, error=0.04, **changes):
     """Made-up rows of pool0: each (kind, what it adds to the error)."""
     rows = [
-        {"profile": "smoke", "arm": "pool0", "kind": kind, **NUMBERS, **HERE, **changes}
+        {"arm": "pool0", "kind": kind, **NUMBERS, **HERE, **changes}
         | {"mean_absolute_error": error + added}
         for kind, added in kinds
     ]
@@ -53,18 +54,13 @@ def test_a_number_that_nothing_changed_may_differ_in_its_last_digit():
 def test_a_record_that_lacks_a_row_is_named():
     with pytest.raises(UserError, match="holds pool0 3 times, not once for each of as it is"):
         verify.compare(RECORD[:3], found(0.04))
-    with pytest.raises(UserError, match="PROFILE of `make verify` is 'standard'"):
-        verify.verify("standard")
 
 
 def test_the_record_holds_every_part_in_every_kind():
     record = pd.read_csv(verify.RECORD)
-    assert set(zip(record["profile"], record["arm"], record["kind"], strict=True)) == {
-        (profile, f"pool{depth}", kind)
-        for profile, depths in verify.PARTS.items()
-        for depth in depths
-        for kind in verify.KINDS
-    }
+    assert sorted(zip(record["arm"], record["kind"], strict=True)) == sorted(
+        (f"pool{depth}", kind) for depth in DEPTHS for kind in verify.KINDS
+    )
 
 
 ALTERED = {
@@ -81,34 +77,29 @@ ALTERED = {
 def test_an_altered_training_fails_on_any_machine(what, monkeypatch):
     plain = verify.settings_of
 
-    def altered(depth, profile):
-        settings, changes = plain(depth, profile), dict(ALTERED[what])
+    def altered(depth):
+        settings, changes = plain(depth), dict(ALTERED[what])
         if "learning_rate" in changes:
             changes["learning_rate"] *= settings.learning_rate
         return dataclasses.replace(settings, **changes)
 
-    monkeypatch.setitem(verify.PARTS, "smoke", (0, 1))
     monkeypatch.setattr(verify, "settings_of", altered)
     monkeypatch.setattr(verify, "processor_model", lambda: "of nobody")
-    compared = verify.verify("smoke")
+    compared = verify.verify(depths=(0, 1))
     assert (compared["tolerance"] > 0).all()
     assert compared["same"].all() == (what == "nothing"), compared.to_string()
 
 
 @pytest.mark.slow
 def test_verifying_passes_and_fails_when_a_number_is_altered(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(verify, "PARTS", {"smoke": (0,)})
     monkeypatch.setattr(verify, "RECORD", tmp_path / "verify.csv")
-    rows = [verify.rerun("smoke").assign(kind=kind) for kind in verify.KINDS]
-    record = pd.concat(rows)
-    record.to_csv(verify.RECORD, index=False)
+    monkeypatch.setattr(verify.verify, "__defaults__", ((0,),))
     with verify.environment(verify.KINDS["as it is"]):
-        record["threads"] = verify.rerun("smoke")["threads"][0]
+        once = verify.rerun(depths=(0,))
+    record = pd.concat(once.assign(kind=kind) for kind in verify.KINDS)
     record.to_csv(verify.RECORD, index=False)
-    capsys.readouterr()
-    code = main(["verify", "--profile", "smoke"])
-    assert code == 0, capsys.readouterr().err
+    assert main(["verify"]) == 0
     record["ciede2000"] += 1e-3
     record.to_csv(verify.RECORD, index=False)
-    assert main(["verify", "--profile", "smoke"]) == 2
+    assert main(["verify"]) == 2
     assert "1 of 5 numbers differ from verify.csv" in capsys.readouterr().err
