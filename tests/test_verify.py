@@ -85,7 +85,8 @@ def test_an_altered_training_fails_on_any_machine(what, monkeypatch):
 
     monkeypatch.setattr(verify, "settings_of", altered)
     monkeypatch.setattr(verify, "processor_model", lambda: "of nobody")
-    compared = verify.verify(depths=(0, 1))
+    # Without pooling where that will do: nothing pools, and it is the quickest.
+    compared = verify.verify(depths=(1,) if what == "pooling of 2 x 2" else (0,))
     assert (compared["tolerance"] > 0).all()
     assert compared["same"].all() == (what == "nothing"), compared.to_string()
 
