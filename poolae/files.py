@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from poolae.errors import UserError
@@ -195,9 +196,14 @@ def code_digest(*modules: str) -> str:
     """Return a digest of modules of this package that comments and docstrings do not change."""
     digest = hashlib.sha256()
     for module in modules:
-        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-                del node.body[0]
-        digest.update(ast.dump(tree).encode())
+        digest.update(_meaning((Path(__file__).parent / f"{module}.py").read_bytes()))
     return digest.hexdigest()
+
+
+@cache  # a notebook asks for every run
+def _meaning(source: bytes) -> bytes:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree).encode()
