@@ -170,7 +170,6 @@ def _png(fig: Figure) -> bytes:
         bbox_inches="tight",
         dpi=PNG_SCALE * CSS_DPI,
         metadata={"Software": None},
-        pil_kwargs={"optimize": True},
     )
     return buffer.getvalue()
 

@@ -8,15 +8,18 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from poolae.errors import UserError
 
 REFERENCE = Path(__file__).parent / "reference"  # facts that the code compares with
+RUN_FILE = "run.json"  # marks the folder of a finished run
 HEADLESS = "POOLAE_HEADLESS"  # environment variable, set where papermill executes a notebook
 SHARED_FILE = ".shared"  # in a results folder, where LAUNCH hands executions to other machines
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -195,9 +198,37 @@ def code_digest(*modules: str) -> str:
     """Return a digest of modules of this package that comments and docstrings do not change."""
     digest = hashlib.sha256()
     for module in modules:
-        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-                del node.body[0]
-        digest.update(ast.dump(tree).encode())
+        digest.update(_meaning((Path(__file__).parent / f"{module}.py").read_bytes()))
     return digest.hexdigest()
+
+
+@cache  # a notebook asks for every run
+def _meaning(source: bytes) -> bytes:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree).encode()
+
+
+def commit() -> str:
+    """Return the checkout's short commit, with "+" when files differ from it."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(s.split(":")[1].strip() for s in lines if s.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -10,12 +10,26 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from poolae.errors import UserError
-from poolae.files import HEADLESS, REFERENCE, build_folder, cannot_write
+from poolae.files import (
+    HEADLESS,
+    REFERENCE,
+    RUN_FILE,
+    build_folder,
+    cannot_write,
+    commit,
+    processor,
+)
 from poolae.settings import DEPTHS, Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# jsonschema checks addresses with it if it is there, as it is beside JupyterLab. No notebook has
+# any, and importing it compiles a grammar: 1.7 s in front of each execution.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 
 def execute_notebook(
@@ -51,8 +65,6 @@ def execute_notebook(
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
-
-    from poolae.runs import commit, processor
 
     if not source.exists():
         raise UserError(f"{source} does not exist: choose a notebook of notebooks/.")
@@ -131,8 +143,6 @@ def _check_complete(executed: Path, source: Path, failed: Path) -> None:
 
 
 def _run_beside(target: Path) -> dict[str, str]:
-    from poolae.runs import RUN_FILE
-
     path = target.with_name(RUN_FILE)
     if not path.exists():
         return {}
@@ -202,6 +212,8 @@ def render_report(results: Path, wanted: Sequence[Settings]) -> None:
 
 def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]:
     """Say how the results came about: versions, machine, and a row for every run."""
+    import pandas as pd
+
     rows = [
         {
             "run": run.name,
@@ -246,12 +258,16 @@ def _provenance(results: Path, found: Sequence) -> dict[str, str | pd.DataFrame]
 
 def _recipe_trials() -> pd.DataFrame:
     """Return what was tried before the recipe was fixed, what did not help included."""
+    import pandas as pd
+
     trials = pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#", index_col="change")
     return trials.map("{:.4f}".format, na_action="ignore").fillna("")
 
 
 def _speed() -> dict[str, pd.DataFrame]:
     """Return what `make bench` has measured on this machine, if it has."""
+    import pandas as pd
+
     path = build_folder() / "bench" / "bench.csv"
     if not path.exists():
         return {}

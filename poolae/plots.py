@@ -76,6 +76,7 @@ STYLE = {
     "lines.linewidth": 1.6,
     "legend.frameon": False,
     "image.interpolation": "nearest",
+    "image.composite_image": False,  # those of one axes stay as sharp as they are
     "svg.hashsalt": "poolae",
     "svg.fonttype": "path",
 }
@@ -379,7 +380,7 @@ def picture_grid(
     Parameters
     ----------
     rows
-        Of sRGB (H, W, 3) or grey (H, W) pictures in [0, 1]; None leaves a place empty.
+        Of square sRGB (S, S, 3) or grey (S, S) pictures in [0, 1]; None leaves a place empty.
     columns, labels
         Headings, each as many as there are columns and rows, or none.
     side
@@ -390,25 +391,43 @@ def picture_grid(
     width, height = left + side * across, top + side * down
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            if picture is None:
-                continue
-            box = (
-                (left + (j + 0.02) * side) / width,
-                1 - (top + (i + 0.98) * side) / height,
-                0.96 * side / width,
-                0.96 * side / height,
-            )
-            ax = figure.add_axes(box, frameon=False, xticks=[], yticks=[])
-            ax.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
-            if i == 0 and columns:
-                ax.set_title(columns[j], loc="center", fontsize=8, pad=3)
-            if j == 0 and labels:
-                ax.set_ylabel(
-                    labels[i], rotation=0, ha="right", va="center", fontsize=8, labelpad=6
-                )
+    places = [
+        (left + (j + 0.02) * side, height - top - (i + 0.98) * side, picture)
+        for i, row in enumerate(rows)
+        for j, picture in enumerate(row)
+        if picture is not None
+    ]
+    ax = _place(figure, places, 0.96 * side)
+    for j, heading in enumerate(columns):
+        at = left + (j + 0.5) * side, height - top - 0.02 * side
+        ax.annotate(
+            heading, at, (0, 3), textcoords="offset points", ha="center", fontsize=8, weight="bold"
+        )
+    for i, label in enumerate(labels):
+        at = left + 0.02 * side, height - top - (i + 0.5) * side
+        ax.annotate(
+            label, at, (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=8
+        )
     return figure
+
+
+def _place(figure: Figure, places: Sequence[tuple[float, float, np.ndarray]], side: float) -> Axes:
+    """Draw square pictures whose lower left corners are (x, y), all in inches.
+
+    They share one axes, whose units are inches too. With an axes for each, sixty take 1.5 s, with
+    one 0.3 s.
+    """
+    across, up, pictures = zip(*places, strict=True)
+    x, y = min(across), min(up)
+    wide, high = max(across) + side - x, max(up) + side - y
+    width, height = figure.get_size_inches()
+    box = (x / width, y / height, wide / width, high / height)
+    ax = figure.add_axes(box, frameon=False, xticks=[], yticks=[])
+    for x_, y_, picture in places:
+        extent = (x_, x_ + side, y_, y_ + side)
+        ax.imshow(np.clip(picture, 0, 1), "gray", vmin=0, vmax=1, extent=extent, aspect="auto")
+    ax.set(xlim=(x, x + wide), ylim=(y, y + high))
+    return ax
 
 
 def progress(
@@ -437,10 +456,10 @@ def progress(
     width, height = side * (n + 1.9), 5 * side + 2.6
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
-    left = 1.55 * side / width
-    strip = n * side / width
+    left = 1.55 * side
     total = len(losses)
-    ax = figure.add_axes((left, (3 * side + 0.8) / height, strip, (height - 3 * side - 1) / height))
+    low, high = 3 * side + 0.8, height - 3 * side - 1
+    ax = figure.add_axes((left / width, low / height, n * side / width, high / height))
     at = np.arange(1, total + 1)
     ax.plot(at, losses, color=colour, linewidth=0.6, alpha=0.45, label="each step")
     window = max(1, total // 50)
@@ -451,22 +470,23 @@ def progress(
     _of_loss(ax)
     ax.legend(loc="upper right", ncols=2)
 
-    def place(x: float, row: int, picture: np.ndarray, label: str = "") -> None:
-        box = (x, ((2 - row) * side + 0.1) / height, 0.94 * side / width, 0.94 * side / height)
-        small = figure.add_axes(box, frameon=False, xticks=[], yticks=[])
-        small.imshow(np.clip(picture, 0, 1))
-        if label:
-            small.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-
-    for row, (picture, label) in enumerate(zip(truth, ("colour", "a", "b"), strict=True)):
-        place(left - 1.02 * side / width, row, picture, label)
+    xs = [left - 1.02 * side, *(left + side * (k + 0.03) for k in range(n))]
+    places = [
+        (x, (2 - row) * side + 0.1, picture)
+        for x, pictures in zip(xs, (truth, *snapshots), strict=True)
+        for row, picture in enumerate(pictures)
+    ]
+    strip = _place(figure, places, 0.94 * side)
+    for row, label in enumerate(("colour", "a", "b")):
+        at = xs[0], (2 - row + 0.47) * side + 0.1
+        strip.annotate(
+            label, at, (-4, 0), textcoords="offset points", ha="right", va="center", fontsize=8
+        )
     figure.text(
-        left - 0.55 * side / width, (3 * side + 0.13) / height, "truth", ha="center", fontsize=8
+        (left - 0.55 * side) / width, (3 * side + 0.13) / height, "truth", ha="center", fontsize=8
     )
-    for k, (step, pictures) in enumerate(zip(steps, snapshots, strict=True)):
+    for step in steps:
         ax.axvline(step, color="0.8", linewidth=0.6, zorder=0)
-        for row, picture in enumerate(pictures):
-            place(left + strip * k / n + 0.03 * side / width, row, picture)
     return figure
 
 

@@ -18,9 +18,7 @@ import datetime
 import hashlib
 import json
 import os
-import platform
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -34,10 +32,17 @@ import pandas as pd
 
 from poolae import data, metrics
 from poolae.errors import UserError
-from poolae.files import build_folder, check_memory, code_digest, replacing
+from poolae.files import (
+    RUN_FILE,
+    build_folder,
+    check_memory,
+    code_digest,
+    commit,
+    processor,
+    replacing,
+)
 from poolae.settings import Settings, from_name, make_settings
 
-RUN_FILE = "run.json"
 CHECKPOINT_FILE = "checkpoint.safetensors"  # gone when the run is finished
 SCORED = 256  # images whose metrics are computed together
 
@@ -410,29 +415,6 @@ def find_or_train(results: str | os.PathLike, wanted: Iterable[Settings]) -> lis
     what it needs.
     """
     return [train(settings, results) for settings in wanted]
-
-
-def commit() -> str:
-    """Return the checkout's short commit, with "+" when files differ from it."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def processor() -> str:
-    """Return the processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(s.split(":")[1].strip() for s in lines if s.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _read_about(folder: Path) -> dict | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from poolae.errors import UserError
 
@@ -97,11 +96,13 @@ def one_sample(
 
 def holm(contrasts: Iterable[Contrast]) -> list[Contrast]:
     """Return the contrasts with `p_holm`, Holm's correction over all of them that have a p."""
-    from statsmodels.stats.multitest import multipletests
-
     contrasts = list(contrasts)
     tested = [contrast.p for contrast in contrasts if contrast.p is not None]
-    corrected = iter(multipletests(tested, method="holm")[1] if tested else ())
+    if not tested:
+        return contrasts
+    from statsmodels.stats.multitest import multipletests
+
+    corrected = iter(multipletests(tested, method="holm")[1])
     return [c if c.p is None else replace(c, p_holm=float(next(corrected))) for c in contrasts]
 
 
@@ -153,6 +154,8 @@ def sign_flip_p(differences: np.ndarray, rng_seed: int = 0) -> float | None:
     """
     if len(differences) < MIN_SEEDS:
         return None
+    from scipy import stats
+
     test = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", vectorized=True, rng=rng_seed
     )
