@@ -55,10 +55,9 @@ SEEN     = $(if $(LAUNCH),--seen "$$(cat $(RESULTS)/.shared)")
 EXECUTE  = $(LAUNCH) $(PY) -m poolae execute $(CHOICE) $(SEEN) --timeout '$(TIMEOUT)'
 
 # What each step is made from: a change in plotting redraws, a change in a model retrains.
-TRAINING := $(patsubst %,poolae/%.py,cache colour data decode files metrics models parallel \
-              precision runs settings sources synthetic train winograd)
-DRAWING  := $(TRAINING) $(patsubst %,poolae/%.py,baselines display evaluate ledger \
-              mixture plots prose statistics study)
+TRAINING := $(filter-out %/__main__.py,$(wildcard poolae/*.py)) \
+            $(wildcard $(patsubst %,poolae/%/*.py,data models train)) poolae/metrics/scores.py
+DRAWING  := $(TRAINING) $(wildcard poolae/metrics/*.py poolae/paper/*.py)
 run       = $1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2
 PUBLISHED = $(foreach s,$(SEEDS),$(foreach d,$(DEPTHS),$(call run,pool$d,$s)))
 NAMES    := $(PUBLISHED) $(OTHERS)
@@ -96,7 +95,7 @@ verify: $(READY) ## train what is in figures/verify.csv again and compare: does 
 	$(PY) -m poolae verify
 
 bench: $(READY) ## measure speed as ratios (ROWS="1 2 ..."; DATA=<the daisies> for row 7)
-	$(PY) -m poolae bench --rows '$(ROWS)' --data '$(DATA)'
+	$(PY) tests/bench.py --rows '$(ROWS)' --data '$(DATA)'
 
 lint: $(READY) ## check style and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
@@ -104,7 +103,8 @@ lint: $(READY) ## check style and format
 clean: ## delete all results (build/), but not the environment
 	rm -rf build
 
-$(RESULTS)/report.html: $(EXECUTED) $(RUNS) poolae/report.py poolae/__main__.py $(wildcard poolae/reference/* poolae/template/* build/bench/bench.csv)
+$(RESULTS)/report.html: $(EXECUTED) $(RUNS) \
+$(wildcard poolae/paper/page/*.py poolae/paper/page/template/* poolae/paper/reference/* build/bench/bench.csv)
 	@echo 'render  $@'; $(PY) -m poolae report $(CHOICE)
 
 $(RESULTS)/01_data.ipynb: notebooks/01_data.ipynb $(RESULTS)/inputs.json $(DRAWING)

@@ -1,15 +1,12 @@
 """What does pooling do to an autoencoder that colourises daisies?
 
-`data` opens and splits the images: `sources` finds or `synthetic` draws them,
-`decode` reads a file, `colour` converts, `cache` keeps. `models` makes the
-networks, `train` and `runs` train and keep them. `metrics` and `baselines` score
-them, `mixture` mixes them; `evaluate`, `statistics` and `ledger` compare and
-judge, and `study` puts all of that together. `plots`, `prose`, `display`,
-`explore` and `report` show it. `settings` holds what may be chosen.
+Four rooms hold the science: `data` makes, decodes, keeps and splits the images, `models`
+builds the networks, `train` trains them and keeps the runs, `metrics` scores and compares.
+They import nothing of `paper`, which serves the report. `settings` holds what may be chosen;
+begin with `train.loop`.
 """
 
-from poolae.errors import UserError
-from poolae.settings import PROFILES, RECIPES, Settings, make_settings
+from poolae.settings import PROFILES, RECIPES, Settings, UserError, make_settings
 
 __all__ = [
     "PROFILES",
@@ -25,7 +22,7 @@ __all__ = [
 def __getattr__(name: str):
     """Import what needs NumPy and pandas only when it is asked for."""
     if name in ("load_run", "table_of_runs"):
-        from poolae import runs
+        from poolae.train import runs
 
         return {"load_run": runs.load, "table_of_runs": runs.table}[name]
     raise AttributeError(f"module 'poolae' has no attribute {name!r}")

@@ -8,17 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from poolae.errors import UserError
-from poolae.files import (
-    build_folder,
-    cannot_write,
-    check_shared,
-    claim,
-    mark_shared,
-    remove_leftovers,
-    replacing,
-)
-from poolae.settings import PROFILES, check_choice, from_name, make_settings
+from poolae.building import check_shared, claim, mark_shared, remove_leftovers
+from poolae.files import build_folder, cannot_write, replacing
+from poolae.settings import PROFILES, UserError, from_name, make_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,8 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     choice.add_argument("--depths", type=_numbers, default=[0, 1, 2, 3])
     choice.add_argument("--seeds", type=_numbers, default=[0])
     choice.add_argument("--others", type=str.split, default=[])
-    for command in (alone, prepare, execute, train, report, record, figures, bench, verify):
-        parents = [] if command in (train, figures, bench, verify) else [choice]
+    for command in (alone, prepare, execute, train, report, record, figures, verify):
+        parents = [] if command in (train, figures, verify) else [choice]
         sub = commands.add_parser(command.__name__, parents=parents, help=command.__doc__)
         sub.set_defaults(command=command)
         if command is alone:
@@ -57,9 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
             sub.add_argument("--results", type=Path, help="default: build/<data>-<profile>")
         if command is verify:
             sub.add_argument("--record", action="store_true", help="store instead of comparing")
-        if command is bench:
-            sub.add_argument("--rows", type=str.split, default=list("12345679"))
-            sub.add_argument("--data", default="synthetic")
     options = parser.parse_args(arguments)
     try:
         options.command(options)
@@ -115,7 +104,7 @@ def prepare(options) -> None:
 
 def execute(options) -> None:
     """Execute a notebook with papermill; write the output only if every cell ran."""
-    from poolae.notebooks import execute_notebook
+    from poolae.paper.page.execute import execute_notebook
 
     if options.seen is not None:
         check_shared(options.results, options.seen)
@@ -151,7 +140,7 @@ def execute(options) -> None:
 
 def train(options) -> None:
     """Train one run, in as many processes as torchrun starts: `torchrun -m poolae train`."""
-    from poolae import parallel, runs
+    from poolae.train import parallel, runs
 
     with parallel.together():
         settings = from_name(options.run, options.data, options.profile, options.precision)
@@ -161,14 +150,15 @@ def train(options) -> None:
 
 def report(options) -> None:
     """Render the executed notebooks of one results folder as report.html."""
-    from poolae.notebooks import render_report
+    from poolae.paper.page.report import render_report
 
     render_report(options.results, _chosen(options))
 
 
 def record(options) -> None:
     """Commit the numbers of finished runs: figures/results.csv, and the daisies' description."""
-    from poolae import data, record
+    from poolae import data
+    from poolae.paper import record
 
     settings = make_settings(0, 0, options.recipe, options.data, options.profile)
     images = data.open_images(settings.data, settings.size, settings.images)
@@ -181,24 +171,15 @@ def record(options) -> None:
 
 def figures(options) -> None:
     """Redraw figures/ from the numbers committed there."""
-    from poolae.record import draw_figures
+    from poolae.paper.record import draw_figures
 
     for path in draw_figures():
         print(path)
 
 
-def bench(options) -> None:
-    """Measure speed as ratios; write build/bench/bench.csv and bench.md."""
-    from poolae import bench
-
-    for key in options.rows:
-        check_choice("ROWS", key, bench.ROWS)
-    print(bench.run(options.rows, options.data))
-
-
 def verify(options) -> None:
     """Train the networks of verify.csv again; fail when a number differs."""
-    from poolae import verify
+    from poolae.paper import verify
 
     if options.record:
         print(verify.write_record())
@@ -214,7 +195,7 @@ def verify(options) -> None:
 
 
 def _chosen(options) -> list:
-    from poolae import runs
+    from poolae.train import runs
 
     return runs.choose(
         options.depths,

@@ -1,8 +1,4 @@
-"""The settings of a run: one frozen dataclass, and the named bundles that fill it.
-
-Importing this module costs nothing: it is what the command line and every
-notebook need in order to refuse an impossible parameter at once.
-"""
+"""The one exception that poolae raises for something its user can mend."""
 
 from __future__ import annotations
 
@@ -10,7 +6,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from poolae.errors import UserError
+
+class UserError(Exception):
+    """A sentence that names the file or value at fault and what to do about it.
+
+    Commands print the sentence alone and exit non-zero; in a notebook it is
+    the last line of the traceback.
+    """
+
 
 DEPTHS = (0, 1, 2, 3)
 # The published network, the matched skeleton, and its four controls with the one depth of each.

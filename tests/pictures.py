@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from poolae import data
+from poolae.data import images as opening
 
 SIZE = 32
 
@@ -33,11 +33,11 @@ def fill(folder, names):
 
 
 def open_images(source, cache, **options):
-    return data.open_images(source, SIZE, workers=1, cache=cache, **options)
+    return opening.open_images(source, SIZE, workers=1, cache=cache, **options)
 
 
 def no_decoding(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("decoded although it is in the cache")
 
-    monkeypatch.setattr(data, "_produce", refuse)
+    monkeypatch.setattr(opening, "_produce", refuse)

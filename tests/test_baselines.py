@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poolae import baselines
+from poolae.metrics import baselines
 
 
 def error(fit, lightness, chroma):

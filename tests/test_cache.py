@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pictures import SIZE, encode, fill, no_decoding, open_images, picture
 
-from poolae import cache as stored_images
-from poolae import data, sources
-from poolae.errors import UserError
+from poolae.data import cache, sources
+from poolae.data import images as opening
+from poolae.settings import UserError
 
 
 def test_second_start_decodes_nothing_and_opens_no_photograph(folder, cache, monkeypatch):
@@ -26,8 +26,8 @@ def test_second_start_decodes_nothing_and_opens_no_photograph(folder, cache, mon
 def test_workers_do_not_change_the_result(tmp_path):
     folder = fill(tmp_path / "many", [f"{k}.jpg" for k in range(50)])
     (folder / "20.jpg").write_bytes(b"")
-    alone = data.open_images(folder, SIZE, workers=1, cache=tmp_path / "one")
-    pooled = data.open_images(folder, SIZE, workers=3, cache=tmp_path / "three")
+    alone = opening.open_images(folder, SIZE, workers=1, cache=tmp_path / "one")
+    pooled = opening.open_images(folder, SIZE, workers=3, cache=tmp_path / "three")
     assert alone.names == pooled.names and alone.key == pooled.key
     assert alone.excluded == pooled.excluded == (("20.jpg", "empty file"),)
     assert np.array_equal(alone.lab, pooled.lab)
@@ -35,7 +35,7 @@ def test_workers_do_not_change_the_result(tmp_path):
 
 def test_key_follows_content_names_and_size_alone(folder, cache, tmp_path, monkeypatch):
     images = open_images(folder, cache)
-    assert data.open_images(folder, SIZE + 1, workers=1, cache=cache).key != images.key
+    assert opening.open_images(folder, SIZE + 1, workers=1, cache=cache).key != images.key
     elsewhere = fill(tmp_path / "elsewhere", [f"{k}.jpg" for k in range(6)])
     with monkeypatch.context() as patch:
         no_decoding(patch)
@@ -76,8 +76,8 @@ def edit(path):
 
 def other_format(path):
     stored = json.loads(path.read_text())
-    body = {"format": stored_images.FORMAT + 1, "body": {**stored["body"], "groups": [0] * 6}}
-    path.write_text(json.dumps({**body, "digest": stored_images.digest(body)}))
+    body = {"format": cache.FORMAT + 1, "body": {**stored["body"], "groups": [0] * 6}}
+    path.write_text(json.dumps({**body, "digest": cache.digest(body)}))
 
 
 def nonsense(path):
@@ -115,14 +115,14 @@ def test_a_damaged_cache_is_never_believed(folder, cache, pattern, damage):
 
 @pytest.mark.fault("two processes that fill one cache", "one whole cache")
 def test_two_builders_at_once_leave_one_whole_cache(folder, cache, monkeypatch):
-    produce = data._produce
+    produce = opening._produce
 
     def overtaken(items, size):
-        monkeypatch.setattr(data, "_produce", produce)
+        monkeypatch.setattr(opening, "_produce", produce)
         open_images(folder, cache)  # another process starts late and ends first
         return produce(items, size)
 
-    monkeypatch.setattr(data, "_produce", overtaken)
+    monkeypatch.setattr(opening, "_produce", overtaken)
     images = open_images(folder, cache)
     assert len(images) == 6 and images.lab[:, 0].std() > 0.05
     assert len(list(cache.iterdir())) == 3
@@ -134,7 +134,7 @@ def test_a_failed_build_leaves_the_cache_as_it_was(folder, cache, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(data, "_produce", fail)
+        patch.setattr(opening, "_produce", fail)
         with pytest.raises(KeyboardInterrupt):
             open_images(folder, cache)
     assert [path.name[:7] for path in cache.iterdir()] == ["folder-"]
@@ -143,13 +143,13 @@ def test_a_failed_build_leaves_the_cache_as_it_was(folder, cache, monkeypatch):
 
 @pytest.mark.fault("a photograph that changes while it is read", "one sentence with its name")
 def test_a_photograph_that_changes_under_our_hands(folder, cache, monkeypatch):
-    build = data._build
+    build = opening._build
 
     def late(*args):
         (folder / "3.jpg").write_bytes(encode(picture(50)))
         build(*args)
 
-    monkeypatch.setattr(data, "_build", late)
+    monkeypatch.setattr(opening, "_build", late)
     with pytest.raises(UserError, match=r"3\.jpg.*start again"):
         open_images(folder, cache)
 
@@ -160,7 +160,7 @@ def test_a_photograph_that_changes_under_our_hands(folder, cache, monkeypatch):
 def test_a_full_disk_is_told_before_decoding(folder, cache, monkeypatch):
     no_decoding(monkeypatch)
     usage = types.SimpleNamespace(total=0, used=0, free=1000)
-    monkeypatch.setattr(stored_images.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"images-.*npy.*needs.*MiB free"):
         open_images(folder, cache)
 

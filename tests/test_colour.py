@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poolae import colour
+from poolae.data import colour
 
 
 @pytest.mark.parametrize(

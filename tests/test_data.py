@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from pictures import PHOTOGRAPH, SIZE, encode, fill, open_images, picture
 from PIL import Image
 
-from poolae import data, sources
-from poolae.errors import UserError
+from poolae import data
+from poolae.data import images as opening
+from poolae.data import sources
+from poolae.settings import UserError
 
 NAMES = st.lists(
     st.text(string.ascii_letters + string.digits, min_size=1, max_size=8),
@@ -165,7 +167,7 @@ def test_too_few_images_name_the_first_exclusion(tmp_path, cache):
 @pytest.mark.parametrize("options", [{"size": 0}, {"size": -1}, {"size": 8, "n": 3}])
 def test_impossible_numbers_are_refused(cache, options):
     with pytest.raises(UserError):
-        data.open_images("synthetic", cache=cache, workers=1, **options)
+        opening.open_images("synthetic", cache=cache, workers=1, **options)
 
 
 def test_load_gives_both_parts(folder, cache):
@@ -184,7 +186,7 @@ def test_load_gives_both_parts(folder, cache):
 
 def test_of_the_largest_folders_a_part_is_measured(folder, cache, monkeypatch):
     whole = data.load(folder, SIZE, seed=3, workers=1, cache=cache)
-    monkeypatch.setattr(data, "MEASURED", 2)
+    monkeypatch.setattr(opening, "MEASURED", 2)
     some = data.load(folder, SIZE, seed=3, workers=1, cache=cache)
     assert some.train.names == whole.train.names and len(whole.test) == len(some.test) == 2
     lightness, chroma = some.train.in_memory()
@@ -218,7 +220,7 @@ def test_is_daisies_within_five_per_cent():
 
 def test_daisies_are_split_by_the_manifest(monkeypatch):
     def sides(names, **options):
-        monkeypatch.setattr(data, "open_images", lambda *args, **options: named(names))
+        monkeypatch.setattr(opening, "open_images", lambda *args, **options: named(names))
         loaded = data.load("daisies", 1, **options)
         return set(loaded.train.names), set(loaded.test.names)
 
@@ -264,7 +266,8 @@ def test_shuffled_tiles_come_back_and_are_tiles():
 
 def test_drawings_of_another_bandwidth_are_other_images(tmp_path):
     plain, banded = (
-        data.open_images(source, 16, n=4, cache=tmp_path) for source in ("synthetic", "synthetic:2")
+        opening.open_images(source, 16, n=4, cache=tmp_path)
+        for source in ("synthetic", "synthetic:2")
     )
     assert plain.key != banded.key
     assert np.abs(plain.lab[:, 1:] - banded.lab[:, 1:]).max() > 0.05

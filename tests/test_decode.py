@@ -8,7 +8,7 @@ import pytest
 from pictures import PHOTOGRAPH, SIZE, encode, open_images, picture
 from PIL import Image
 
-from poolae import decode
+from poolae.data import decode
 
 ALPHA = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
 

@@ -16,7 +16,7 @@ from bs4 import BeautifulSoup
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from poolae import display
+from poolae.paper import show
 
 matplotlib.use("Agg")
 
@@ -50,7 +50,7 @@ def noise_figure():
 
 
 def test_show_displays_one_captioned_figure_and_closes_it(figure, displayed):
-    display.show(figure, "line", "A line.", "A rising line")
+    show.show(figure, "line", "A line.", "A rising line")
     assert not plt.fignum_exists(figure.number)
     (bundle,) = displayed
     element = BeautifulSoup(bundle["text/html"], "html.parser").figure
@@ -62,19 +62,19 @@ def test_show_displays_one_captioned_figure_and_closes_it(figure, displayed):
 
 def test_text_cannot_become_markup(figure):
     hostile = '"><script>alert(1)</script>'
-    element = BeautifulSoup(display.figure_html(figure, "x", hostile, hostile), "html.parser")
+    element = BeautifulSoup(show.figure_html(figure, "x", hostile, hostile), "html.parser")
     assert element.script is None
     assert element.img["alt"] == hostile
     assert element.figcaption.string == hostile
 
 
 def test_the_smaller_of_svg_and_png_is_kept(figure):
-    kind, content = image_of(display.figure_html(figure, "x", "", "a line"))
+    kind, content = image_of(show.figure_html(figure, "x", "", "a line"))
     assert kind == "image/svg+xml"
     assert ElementTree.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
     assert len(list(ElementTree.fromstring(content).iter("{http://www.w3.org/2000/svg}path"))) > 4
     noise = noise_figure()
-    kind, content = image_of(display.figure_html(noise, "x", "", "noise"))
+    kind, content = image_of(show.figure_html(noise, "x", "", "noise"))
     plt.close(noise)
     assert kind == "image/png"
     assert Image.open(io.BytesIO(content)).format == "PNG"
@@ -82,7 +82,7 @@ def test_the_smaller_of_svg_and_png_is_kept(figure):
 
 def test_png_has_two_pixels_per_css_pixel():
     noise = noise_figure()
-    html = display.figure_html(noise, "x", "", "noise")
+    html = show.figure_html(noise, "x", "", "noise")
     plt.close(noise)
     pixels = Image.open(io.BytesIO(image_of(html)[1])).size
     element = BeautifulSoup(html, "html.parser").img
@@ -93,7 +93,7 @@ def test_equal_figures_give_equal_text():
     def draw():
         fig, ax = plt.subplots()
         ax.plot([0, 1], label="a")  # clips at the axes, so its ids come from the salt
-        html = display.figure_html(fig, "x", "", "a line")
+        html = show.figure_html(fig, "x", "", "a line")
         plt.close(fig)
         return html
 
@@ -105,14 +105,14 @@ def test_equal_figures_give_equal_text():
 @pytest.mark.parametrize("name", ["", "Upper", "two words", "under_score", 'x"y', "ä", "x\n"])
 def test_a_name_that_is_no_identifier_is_refused(name, figure):
     with pytest.raises(ValueError, match="lower-case"):
-        display.show(figure, name, "", "alt")
+        show.show(figure, name, "", "alt")
     with pytest.raises(ValueError, match="lower-case"):
-        display.table(pd.DataFrame({"a": [1]}), name, "")
+        show.table(pd.DataFrame({"a": [1]}), name, "")
 
 
 def test_a_figure_without_alternative_text_is_refused(figure):
     with pytest.raises(ValueError, match="alternative text"):
-        display.show(figure, "x", "A caption.", " ")
+        show.show(figure, "x", "A caption.", " ")
 
 
 def rows(html: str) -> list[list[str]]:
@@ -122,19 +122,19 @@ def rows(html: str) -> list[list[str]]:
 
 def test_table_formats_its_values(displayed):
     frame = pd.DataFrame({"arm": ["pool0", "pool1"], "n": [12, 3], "mae": [0.0396123, np.nan]})
-    display.table(frame, "mae", "Errors.", {"mae": ".4f", "n": lambda n: f"{n} runs"})
+    show.table(frame, "mae", "Errors.", {"mae": ".4f", "n": lambda n: f"{n} runs"})
     html = displayed[0]["text/html"]
     assert rows(html) == [
         ["arm", "n", "mae"],
         ["pool0", "12 runs", "0.0396"],
-        ["pool1", "3 runs", display.MISSING],
+        ["pool1", "3 runs", show.MISSING],
     ]
     assert "style=" not in html
 
 
 def test_table_marks_heads_and_numbers():
     frame = pd.DataFrame({"n": [1], "yes": [True], "text": ["a"]}, index=pd.Index(["r"], name="k"))
-    table = BeautifulSoup(display.table_html(frame, "t", "c"), "html.parser").table
+    table = BeautifulSoup(show.table_html(frame, "t", "c"), "html.parser").table
     assert [cell["scope"] for cell in table("th")] == ["col"] * 4 + ["row"]
     assert [cell.get("class") for cell in table("td")] == [["number"], None, None]
     assert rows(str(table))[0] == ["k", "n", "yes", "text"]
@@ -143,7 +143,7 @@ def test_table_marks_heads_and_numbers():
 def test_table_shows_every_level_of_an_index():
     index = pd.MultiIndex.from_tuples([("a", 0), ("a", 1)], names=["arm", "seed"])
     frame = pd.DataFrame({("mae", "mean"): [0.5, 0.25]}, index=index)
-    assert rows(display.table_html(frame, "t", "c")) == [
+    assert rows(show.table_html(frame, "t", "c")) == [
         ["arm", "seed", "mae mean"],
         ["a", "0", "0.5"],
         ["a", "1", "0.25"],
@@ -153,18 +153,18 @@ def test_table_shows_every_level_of_an_index():
 def test_table_escapes_heads_cells_index_and_caption():
     hostile = "<script>alert(1)</script>"
     frame = pd.DataFrame({hostile: [hostile]}, index=pd.Index([hostile], name=hostile))
-    soup = BeautifulSoup(display.table_html(frame, "t", hostile), "html.parser")
+    soup = BeautifulSoup(show.table_html(frame, "t", hostile), "html.parser")
     assert soup.script is None
     assert soup.get_text().count(hostile) == 5
 
 
 def test_table_refuses_a_format_for_no_column():
     with pytest.raises(ValueError, match="'mea'"):
-        display.table(pd.DataFrame({"mae": [1.0]}), "t", "c", {"mea": ".3f"})
+        show.table(pd.DataFrame({"mae": [1.0]}), "t", "c", {"mea": ".3f"})
 
 
 def test_say_displays_markdown(displayed):
-    display.say("**4** seeds")
+    show.say("**4** seeds")
     assert displayed == [{"text/markdown": "**4** seeds", "text/plain": "**4** seeds"}]
 
 

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 import poolae
-from poolae import data, explore, make_settings, runs
+from poolae import data, make_settings
 from poolae.files import HEADLESS
+from poolae.paper import explore
+from poolae.train import runs
 
 
 @pytest.fixture(scope="module")

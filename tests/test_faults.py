@@ -23,7 +23,9 @@ import pandas as pd
 import pytest
 from test_make import HIDDEN, checkout, make  # noqa: F401 - checkout is a fixture
 
-from poolae import UserError, data, files, make_settings, runs
+from poolae import UserError, building, data, files, machine, make_settings
+from poolae.data import images as opening
+from poolae.train import runs
 
 KILLS = int(os.environ.get("KILLS", 2))
 ROOT = Path(__file__).parents[1]
@@ -46,10 +48,10 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 def train(folder, settings, checkpoint_seconds=0.0, file_limit=None):
     """Train in a process of its own, on one thread, with checkpoints as often as they can be."""
-    from poolae import train as training
+    from poolae.train import loop
 
     os.environ |= {"POOLAE_BUILD": str(folder), "JOBS": str(os.cpu_count())}
-    training.CHECKPOINT_SECONDS, training.CHECKPOINT_SHARE = checkpoint_seconds, 1.0
+    loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = checkpoint_seconds, 1.0
     (folder / "begun").touch()
     with open(os.devnull, "w") as sys.stdout:
         if file_limit:
@@ -64,7 +66,7 @@ def train(folder, settings, checkpoint_seconds=0.0, file_limit=None):
 def decode(folder):
     """Draw more images than there is time for, in two processes."""
     (folder / "begun").touch()
-    data.open_images("synthetic", 64, n=5000, workers=2, cache=folder / "cache")
+    opening.open_images("synthetic", 64, n=5000, workers=2, cache=folder / "cache")
 
 
 def start(target, folder, *arguments):
@@ -313,10 +315,10 @@ def test_a_results_folder_is_claimed_until_the_last_process_ends(tmp_path):
     )  # fmt: skip
     group = int((tmp_path / "results" / ".lock").read_text())
     with pytest.raises(UserError, match=f"process group {group}.*wait until it has ended"):
-        files.claim(tmp_path / "results")
+        building.claim(tmp_path / "results")
     os.killpg(group, signal.SIGKILL)
     time.sleep(0.2)
-    process = context.Process(target=files.claim, args=(tmp_path / "results",))
+    process = context.Process(target=building.claim, args=(tmp_path / "results",))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -336,7 +338,7 @@ def test_leftovers_are_removed_once_nobody_writes_them(tmp_path):
             os.utime(path, (1, 1))
     fresh = tmp_path / ".89abcdef-images-1.npy"
     fresh.write_text("being written")
-    removed = files.remove_leftovers(tmp_path)
+    removed = building.remove_leftovers(tmp_path)
     assert sorted(p.name for p in removed) == sorted(2 * left)
     assert {p.name for p in tmp_path.iterdir()} == {*kept, "runs", fresh.name}
 
@@ -346,12 +348,12 @@ def test_the_names_of_temporaries_are_those_of_leftovers(tmp_path):
 
     with files.replacing(tmp_path / "file") as temporary:
         temporary.write_text("")
-        assert files.LEFTOVER.fullmatch(temporary.name)
+        assert building.LEFTOVER.fullmatch(temporary.name)
     # safetensors writes beside its target too, under a name that only a failure tells
     with pytest.raises(Exception, match="os error") as caught:
         save_file({"a": np.zeros(1)}, tmp_path / "none" / "file")
     name = str(caught.value).rpartition("/")[2].rstrip('"')
-    assert files.LEFTOVER.fullmatch(name), name
+    assert building.LEFTOVER.fullmatch(name), name
 
 
 @pytest.mark.fault("a power cut while a file is replaced", "the old file or the new one, whole")
@@ -368,27 +370,27 @@ def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
 
 @pytest.mark.fault("too little memory for the profile", "one sentence with both numbers")
 def test_what_does_not_fit_into_memory_is_refused_with_the_numbers(monkeypatch):
-    monkeypatch.setattr(files, "available_memory", lambda: 2**30)
-    files.check_memory(2**30, "Training pool0-seed0")
+    monkeypatch.setattr(machine, "available_memory", lambda: 2**30)
+    machine.check_memory(2**30, "Training pool0-seed0")
     with pytest.raises(UserError) as caught:
-        files.check_memory(3 * 2**30, "Training pool0-seed0")
+        machine.check_memory(3 * 2**30, "Training pool0-seed0")
     assert str(caught.value) == (
         "Training pool0-seed0 needs about 3,072 MiB of memory, and 1,024 MiB are free: "
         "close other programs, set JOBS=1 or choose a smaller PROFILE."
     )
-    monkeypatch.setattr(files, "available_memory", lambda: None)
-    files.check_memory(2**60, "Training pool0-seed0")  # nobody knows better
+    monkeypatch.setattr(machine, "available_memory", lambda: None)
+    machine.check_memory(2**60, "Training pool0-seed0")  # nobody knows better
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_available_memory_is_less_than_there_is():
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 2**20 < files.available_memory() < total
+    assert 2**20 < machine.available_memory() < total
 
 
 @pytest.mark.fault("too little memory for a training", "refused before its first step")
 def test_a_training_that_does_not_fit_is_refused_before_it_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(machine, "available_memory", lambda: 2**20)
     with pytest.raises(UserError, match=r"Training pool0-seed0 needs about \d+ MiB.* 1 MiB are"):
         runs.train(make_settings(0, **TINY), tmp_path)
     assert not any(tmp_path.rglob("*.safetensors"))

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from poolae import files
-from poolae.errors import UserError
+from poolae.settings import UserError
 
 
 @pytest.mark.fault("a write that breaks off", "the old file stays")

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poolae import ledger as module
-from poolae.ledger import CLAIMS, COLUMNS, judge, ledger, sentence
-from poolae.statistics import Contrast
+from poolae.metrics.statistics import Contrast
+from poolae.paper import claims
+from poolae.paper.claims import CLAIMS, COLUMNS, judge, ledger, sentence
 
 IMAGES = 24
 FAST = dict(resamples=200)
@@ -156,7 +156,7 @@ MIXTURES = [
 
 @pytest.mark.parametrize(("claim", "changes", "verdict"), CASES)
 def test_verdict(monkeypatch, claim, changes, verdict):
-    monkeypatch.setattr(module, "CLAIMS", {claim: CLAIMS[claim]})  # the others take time
+    monkeypatch.setattr(claims, "CLAIMS", {claim: CLAIMS[claim]})  # the others take time
     row = ledger(make_scores(changes), **FAST).loc[claim]
     assert row["verdict"] == verdict
     assert row["low"] <= row["effect"] <= row["high"]
@@ -165,7 +165,7 @@ def test_verdict(monkeypatch, claim, changes, verdict):
 
 @pytest.mark.parametrize(("changes", "verdict"), MIXTURES)
 def test_verdict_on_mixtures(monkeypatch, changes, verdict):
-    monkeypatch.setattr(module, "CLAIMS", {"mixture": CLAIMS["mixture"]})
+    monkeypatch.setattr(claims, "CLAIMS", {"mixture": CLAIMS["mixture"]})
     row = ledger(make_scores(), make_mixtures(changes), **FAST).loc["mixture"]
     assert row["verdict"] == verdict
     assert row["seeds"] == 6

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolae import baselines, metrics
-from poolae.colour import rgb_to_lab01
+from poolae import metrics
+from poolae.data.colour import rgb_to_lab01
+from poolae.metrics import baselines
 
 
 def pair(errors):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poolae import mixture
+from poolae.metrics import mixture
 
 
 @pytest.fixture

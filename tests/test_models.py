@@ -5,12 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from bench import plain_network
 from torch import nn
 from torch.nn import functional as F
 
-from poolae import data, synthetic
-from poolae.bench import plain_network
-from poolae.errors import UserError
+from poolae import data
+from poolae.data import daisies
 from poolae.models import (
     BlurPool,
     Op,
@@ -22,7 +22,7 @@ from poolae.models import (
     gradient_map,
     published_ops,
 )
-from poolae.settings import CONTROLS, DEPTHS, PROFILES, from_name
+from poolae.settings import CONTROLS, DEPTHS, PROFILES, UserError, from_name
 
 MATCHED = [*(f"matched{depth}" for depth in DEPTHS), *CONTROLS]
 VARIANTS = [f"pool3-{kind}" for kind in ("average", "strided", "blur", "c4")]
@@ -206,7 +206,7 @@ def test_bfloat16_is_as_near_to_float32_as_its_number_format_allows(depth):
     yardstick is the same network in float32 with its weights and its input
     rounded to bfloat16 once.
     """
-    lightness, chroma = data.rgb_to_lab01(synthetic.draw_many(8, 32))
+    lightness, chroma = data.rgb_to_lab01(daisies.draw_many(8, 32))
     x, y = torch.from_numpy(lightness), torch.from_numpy(chroma)
     network = build(depth, 8).to(memory_format=torch.channels_last).train()
     rounded = copy.deepcopy(network)

@@ -9,9 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from poolae import notebooks, runs
-from poolae.errors import UserError
-from poolae.notebooks import execute_notebook
+from poolae.paper.page import report
+from poolae.paper.page.execute import execute_notebook
+from poolae.settings import UserError
+from poolae.train import runs
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -86,9 +87,9 @@ def test_a_notebook_that_runs_takes_its_place(tmp_path):
 
 def test_the_device_is_that_of_the_run_trained_beside_the_notebook(tmp_path):
     target = tmp_path / "02_train.ipynb"
-    assert notebooks._device_beside(target) == {}
+    assert report._device_beside(target) == {}
     (tmp_path / runs.RUN_FILE).write_text('{"device": "cuda", "threads": 1}')
-    assert notebooks._device_beside(target) == {"device": "cuda"}
+    assert report._device_beside(target) == {"device": "cuda"}
 
 
 @pytest.mark.fault(

@@ -21,11 +21,11 @@ import torch.distributed as dist
 from safetensors import safe_open
 from torch import nn
 
-from poolae import make_settings, parallel, runs, train
+from poolae import make_settings
 from poolae.__main__ import main
-from poolae.errors import UserError
 from poolae.models import build
-from poolae.settings import DEPTHS
+from poolae.settings import DEPTHS, UserError
+from poolae.train import loop, parallel, runs
 
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="PyTorch without gloo"
@@ -46,8 +46,8 @@ FITS = {
 def precisely(patch):
     """Compute in float64 with one thread, and write a checkpoint after every step."""
     patch.setattr(torch, "autocast", lambda *_: contextlib.nullcontext())
-    patch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
-    patch.setattr(train, "CHECKPOINT_SHARE", np.inf)
+    patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    patch.setattr(loop, "CHECKPOINT_SHARE", np.inf)
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
 
@@ -62,9 +62,9 @@ def take_step(family, depth, n):
     network = build(depth, base_width=4, family=family).to(memory_format=torch.channels_last)
     parallel.adapt(network)
     rows, mirrored = parallel.share(np.arange(n)), parallel.share(np.arange(n) % 2 == 0)
-    x, y = train.to_batch(*pictures(n), rows, mirrored, "cpu")
+    x, y = loop.to_batch(*pictures(n), rows, mirrored, "cpu")
     assert len(x) == len(rows)
-    loss = train.training_step(network, [], make_settings(depth, precision="float32"), x, y)
+    loss = loop.training_step(network, [], make_settings(depth, precision="float32"), x, y)
     gradients = {f"gradient {k}": p.grad for k, p in network.named_parameters()}
     return {"loss": loss, **gradients, **dict(network.named_buffers())}
 
@@ -74,7 +74,7 @@ def fit(name, folder):
     small = dict(profile="smoke", size=16, steps=STEPS, base_width=4)
     settings = make_settings(1, precision="float32", **{**small, **FITS[name]})
     lightness, chroma = pictures(IMAGES)
-    network, history = train.fit(
+    network, history = loop.fit(
         settings, lightness, chroma, lightness[0], Path(folder) / f"{name}.safetensors"
     )
     return network.state_dict() | {k: torch.from_numpy(history[k]) for k in ("loss", "snapshots")}
@@ -97,13 +97,13 @@ def script(task, folder):
                 os.kill(os.getpid(), signal.SIGKILL)
             made = dist.barrier()
         elif task == "all diverge":
-            train.training_step = lambda *_: torch.tensor(np.nan)
+            loop.training_step = lambda *_: torch.tensor(np.nan)
             made = fit("adamw", folder)
         elif task == "they differ":
             made = parallel.agree("data", rank)
         else:
             if task == "all are killed":
-                step = train.training_step
+                step = loop.training_step
                 steps = iter(range(STEPS + KILLED))
 
                 def killed(*arguments):
@@ -111,7 +111,7 @@ def script(task, folder):
                         os.kill(os.getpid(), signal.SIGKILL)
                     return step(*arguments)
 
-                train.training_step = killed
+                loop.training_step = killed
             made = {name: fit(name, folder) for name in FITS}
         torch.save(made, Path(folder) / f"{task}-{rank}.pt")
 
@@ -212,7 +212,7 @@ def test_the_command_makes_the_run_that_one_process_makes(tmp_path, monkeypatch)
     assert main([*command[2:], "--results", str(tmp_path / "one")]) == 0
 
     settings = make_settings(1, profile="smoke")
-    monkeypatch.setattr(train, "fit", None)  # both are there and valid
+    monkeypatch.setattr(loop, "fit", None)  # both are there and valid
     two, one = (runs.train(settings, tmp_path / name) for name in ("two", "one"))
     assert (two.about["processes"], one.about["processes"]) == (2, 1)
     assert two.about["fingerprint"] == one.about["fingerprint"]
@@ -266,7 +266,7 @@ def test_a_process_takes_its_share_of_the_cores(monkeypatch, env, threads):
     taken = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
-    assert train.settle_in() == threads
+    assert loop.settle_in() == threads
     assert taken == [threads]
 
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from poolae import make_settings, precision, runs
+from poolae import make_settings
 from poolae.__main__ import main
+from poolae.train import precision, runs
 
 CPU = torch.device("cpu")
 

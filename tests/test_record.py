@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poolae import evaluate, record, runs
+from poolae.paper import comparisons, facts, record
 from poolae.settings import make_settings
+from poolae.train import runs
 
 
 @pytest.fixture
@@ -26,11 +27,11 @@ def step_up(margin):
     """Made-up rows of full width: the published curves with this added, and the table below."""
     compared = record.read_results()[0]
     rows = compared[(compared["seed"] == 0) & (compared["split"] == 0)]
-    rows = rows[rows["arm"].isin([*evaluate.published_curves(), "lightness table"])].copy()
+    rows = rows[rows["arm"].isin([*facts.published_curves(), "lightness table"])].copy()
     rows = rows[rows["profile"] == "standard"].assign(profile="full", size=128)
     networks = rows["kind"] == "network"
     rows.loc[networks, "base_width"] = 64
-    for arm, (bounds, accuracies) in evaluate.published_points().items():
+    for arm, (bounds, accuracies) in facts.published_points().items():
         columns = [f"accuracy_{bound:.3f}" for bound in bounds]
         rows.loc[rows["arm"] == arm, columns] = accuracies + margin
     return rows
@@ -111,7 +112,7 @@ def test_a_step_up_adds_a_figure_and_a_paragraph_and_changes_nothing_else(copy):
     added = "\n\n".join(record.step_up_in_words(step_up(0.01)))
     text = record.readme_findings(*record.read_results())
     assert text.replace(added + "\n\n", "") == record.readme_findings(plain, contrasts, ledger)
-    published = evaluate.published_curves()
+    published = facts.published_curves()
     for arm in ("pool0", "pool3"):
         (line,) = [line for line in added.splitlines() if line.startswith(f"| {arm} |")]
         cells = [float(cell) for cell in line.split("|")[3:7]]
@@ -132,13 +133,13 @@ def test_the_bounds_at_which_a_step_up_falls_short_are_named():
 
 
 def test_recording_a_profile_leaves_the_rows_of_others(copy, build, monkeypatch):
-    quick = {k: v for k, v in evaluate.BASELINES.items() if k != "patch boosting"}
-    monkeypatch.setattr(evaluate, "BASELINES", quick)
+    quick = {k: v for k, v in comparisons.BASELINES.items() if k != "patch boosting"}
+    monkeypatch.setattr(comparisons, "BASELINES", quick)
     results = build / "record"
     wanted = [make_settings(depth, 0, profile="smoke") for depth in (0, 1)]
     for settings in wanted:
         runs.train(settings, results)
-    evaluate.baseline_scores(wanted[0], results)  # as the report has made them
+    comparisons.baseline_scores(wanted[0], results)  # as the report has made them
     before = {p.name: p.read_bytes() for p in copy.glob("figures/*.*")}
 
     def lines(text):
@@ -168,7 +169,7 @@ def test_samples_are_of_pictures_that_may_be_shown_and_small():
     assert (record.FIGURES / "samples.npz").stat().st_size < 300_000
     size = samples["truth"].shape[-1]
     assert samples["chroma"].shape == (len(samples["pictures"]), 4, 2, size, size)
-    photographs = evaluate.photographs_out_of_context(size)
+    photographs = facts.photographs_out_of_context(size)
     assert [n for n in samples["pictures"] if not re.fullmatch(r"drawing \d", n)] == [*photographs]
     for name, truth in zip(samples["pictures"], samples["truth"], strict=True):
         if name in photographs:

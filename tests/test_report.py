@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from poolae import report
-from poolae.display import table_html
-from poolae.errors import UserError
-from poolae.report import REFERENCES, Section, load_references, mathml, render
+from poolae.paper.page import export
+from poolae.paper.page.export import Section, render
+from poolae.paper.page.number import REFERENCES, load_references, mathml
+from poolae.paper.show import table_html
+from poolae.settings import UserError
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -228,11 +229,11 @@ def test_a_figure_says_what_drew_it_as_far_as_is_known(page):
     ],
 )
 def test_times_are_told_with_two_digits(seconds, words):
-    assert report._lasting(seconds) == words
+    assert export._lasting(seconds) == words
 
 
 def test_lists_of_seeds_are_short():
-    assert [report._listed(seeds) for seeds in ([4], [0, 1], [1, 2, 3, 4], [0, 2, 3])] == [
+    assert [export._listed(seeds) for seeds in ([4], [0, 1], [1, 2, 3, 4], [0, 2, 3])] == [
         "4",
         "0, 1",
         "1–4",
@@ -424,7 +425,7 @@ def test_embedded_text_cannot_end_its_script(page):
 
 
 def test_large_networks_get_a_page_of_their_own(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "LARGEST", 3)
+    monkeypatch.setattr(export, "LARGEST", 3)
     soup = page(a=[markdown("# First")], tools={"curves": CURVES, "networks": [NETWORK]})
     assert soup.find(id="data-networks") is None
     assert soup.find(id="fig-explorer")

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from poolae import UserError, evaluate, make_settings, metrics, precision, prose, runs
+from poolae import UserError, make_settings, metrics
+from poolae.paper import comparisons, words
+from poolae.train import precision, runs
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +30,10 @@ def train(folder, depth, seed):
 @pytest.fixture
 def trained(monkeypatch):
     """Count the trainings."""
-    from poolae import train as training
+    from poolae.train import loop
 
-    calls, fit = [], training.fit
-    monkeypatch.setattr(training, "fit", lambda *a, **k: calls.append(1) or fit(*a, **k))
+    calls, fit = [], loop.fit
+    monkeypatch.setattr(loop, "fit", lambda *a, **k: calls.append(1) or fit(*a, **k))
     return calls
 
 
@@ -119,8 +121,8 @@ def test_equal_seeds_give_equal_runs(results, tmp_path):
 
 def test_scores_stand_beside_baselines_and_oracles_of_the_same_splits(results):
     folder, found = results
-    scores = evaluate.tabulate(found, folder)
-    compared = evaluate.compare(scores)
+    scores = comparisons.tabulate(found, folder)
+    compared = comparisons.compare(scores)
     assert list(compared["arm"][:4]) == ["pool0", "pool0", "pool1", "pool1"]
     counts = compared.groupby("kind")["arm"].nunique()
     assert dict(counts) == {"network": 2, "baseline": 5, "oracle": 2}  # 1 and 16 blocks of 16 px
@@ -132,21 +134,21 @@ def test_scores_stand_beside_baselines_and_oracles_of_the_same_splits(results):
     assert len(set(one_split)) == 1
     exact = compared[compared["arm"] == "oracle 16 × 16"]
     assert (exact["mean_absolute_error"] == 0).all() and (exact["accuracy_0.000"] == 1).all()
-    assert evaluate.curves(compared, "network")["pool1"].shape == (2, 101)
+    assert comparisons.curves(compared, "network")["pool1"].shape == (2, 101)
     assert not compared["gain_0_4"].isna().all()
 
 
 def test_scores_of_baselines_are_kept_and_made_again_when_their_code_changes(results, monkeypatch):
     folder, found = results
     settings, fits = found[0].settings, []
-    first = evaluate.baseline_scores(settings, folder)
-    grey = evaluate.BASELINES["grey"]
-    monkeypatch.setitem(evaluate.BASELINES, "grey", lambda *a: fits.append(1) or grey(*a))
-    again = evaluate.baseline_scores(settings, folder)
+    first = comparisons.baseline_scores(settings, folder)
+    grey = comparisons.BASELINES["grey"]
+    monkeypatch.setitem(comparisons.BASELINES, "grey", lambda *a: fits.append(1) or grey(*a))
+    again = comparisons.baseline_scores(settings, folder)
     pd.testing.assert_frame_equal(again, first, rtol=1e-4)
     assert not fits
-    monkeypatch.setattr(evaluate, "code_digest", lambda *modules: "other code")
-    evaluate.baseline_scores(settings, folder)
+    monkeypatch.setattr(comparisons, "code_digest", lambda *modules: "other code")
+    comparisons.baseline_scores(settings, folder)
     assert fits
 
 
@@ -157,7 +159,7 @@ def test_ratios_are_summed_up_by_their_median():
             "mean_absolute_error": [0.1, 0.1, 0.4], "gain_8_up": [0.1, 0.2, 30.0],
         }
     )  # fmt: skip
-    row = evaluate.compare(frame).iloc[0]
+    row = comparisons.compare(frame).iloc[0]
     assert row["mean_absolute_error"] == pytest.approx(0.2) and row["gain_8_up"] == 0.2
 
 
@@ -165,14 +167,14 @@ def test_the_period_of_an_oscillation_is_found_under_noise():
     steps = np.arange(20_000)
     noise = np.random.default_rng(0).normal(0, 0.02, len(steps))
     swinging = 0.1 + 0.05 * np.cos(2 * np.pi * steps / 4000) + 0.3 * np.exp(-steps / 1000) + noise
-    _, period = evaluate.oscillation(swinging)
+    _, period = comparisons.oscillation(swinging)
     assert period == pytest.approx(4000, rel=0.05)
-    assert evaluate.oscillation(0.1 + 0.3 * np.exp(-steps / 5000))[1] is None
+    assert comparisons.oscillation(0.1 + 0.3 * np.exp(-steps / 5000))[1] is None
 
 
 def test_representative_images_run_from_best_to_worst(results):
     _, found = results
-    rows, errors = evaluate.representative_images(found[:1], count=3)
+    rows, errors = comparisons.representative_images(found[:1], count=3)
     scores = found[0].scores["mean_absolute_error"]
     assert errors.iloc[0] == scores.min() and errors.iloc[-1] == scores.max()
     np.testing.assert_array_equal(scores.iloc[rows], errors)
@@ -186,7 +188,7 @@ def made_up(errors):
             "arm": arm,
             "seed": seed,
             "mean_absolute_error": error,
-            **dict.fromkeys(evaluate.ACCURACIES, 0.0),
+            **dict.fromkeys(comparisons.ACCURACIES, 0.0),
         }
         for arm, values in errors.items()
         for seed, error in enumerate(values)
@@ -198,20 +200,20 @@ def test_the_prose_says_what_the_numbers_say():
     agreed = made_up(
         {"pool0": [0.03, 0.04], "pool1": [0.02, 0.03], "lightness table": [0.025, 0.035]}
     )
-    text = prose.abstract(agreed, tiny(0, 0), 5, real=False)
+    text = words.abstract(agreed, tiny(0, 0), 5, real=False)
     assert "of the range: pool1 0.0250, pool0 0.0350. A table" in text
     assert "reaches 0.0300, which 1 of the networks beats" in text
     assert "Both seeds rank the depths alike: pool1, pool0." in text
 
     split = made_up({"pool0": [0.03, 0.02], "pool1": [0.02, 0.03], "lightness table": [0.01, 0.01]})
-    text = prose.abstract(split, tiny(0, 0), 5, real=False)
+    text = words.abstract(split, tiny(0, 0), 5, real=False)
     assert "none of the networks beat" in text and "do not agree on the order" in text
-    assert "pool0 -150.0%" in prose.verdict_on_lightness(split)
+    assert "pool0 -150.0%" in words.verdict_on_lightness(split)
 
     single = made_up({"pool0": [0.03], "pool1": [0.02], "lightness table": [0.04]})
-    text = prose.abstract(single, tiny(0, 0), 5, real=False)
+    text = words.abstract(single, tiny(0, 0), 5, real=False)
     assert "all of the networks beat" in text and "no ranking" in text
-    assert "one seed" in prose.scatter(single)
+    assert "one seed" in words.scatter(single)
 
 
 def test_the_abstract_tells_a_difference_by_its_interval():
@@ -221,27 +223,27 @@ def test_the_abstract_tells_a_difference_by_its_interval():
         "skip − matched3": (-0.002, -0.003, -0.001),
     }
     matched = pd.DataFrame.from_dict(rows, orient="index", columns=["effect", "low", "high"])
-    assert prose.matched_in_short(matched, 0.0005) == (
+    assert words.matched_in_short(matched, 0.0005) == (
         "At equal depth and parameters, an eighth of the resolution, with no wider context, "
         "raises the error (+0.0020 [+0.0010, +0.0030]); wider context at full resolution changes "
         "nothing (+0.0001 [−0.0002, +0.0003]); a path around the bottleneck lowers the "
         "error (−0.0020 [−0.0030, −0.0010])."
     )
-    assert "open" in prose.told(matched.loc["dilated − matched0"], 0.00025)
-    assert prose.told_apart(matched) == "Below 0: skip − matched3; above 0: narrow − matched0."
-    assert prose.told_apart(matched.iloc[1:2]) == "None excludes 0."
+    assert "open" in words.told(matched.loc["dilated − matched0"], 0.00025)
+    assert words.told_apart(matched) == "Below 0: skip − matched3; above 0: narrow − matched0."
+    assert words.told_apart(matched.iloc[1:2]) == "None excludes 0."
     gain = pd.DataFrame({"0–4": [0.9, 0.8], "16–32": [0.5, 0.034]}, index=["pool0", "pool3"])
-    assert "(16–32 cycles per image)" in prose.detail_in_short(gain)
-    assert "hold 50% in pool0 and 3% in pool3." in prose.detail_in_short(gain)
+    assert "(16–32 cycles per image)" in words.detail_in_short(gain)
+    assert "hold 50% in pool0 and 3% in pool3." in words.detail_in_short(gain)
 
 
 def test_margins_over_the_published_curve_by_hand():
     compared = made_up({"pool2": [0.03]})
     compared["accuracy_0.050"] = 0.75
-    margins = evaluate.margins_over_published(compared)
+    margins = comparisons.margins_over_published(compared)
     assert margins.loc["pool2", 0.05] == pytest.approx(0.75 - 0.705)
     assert margins.loc["pool2", 0.1] == pytest.approx(0 - 0.905)
-    assert "pool2: +0.045 at bound 0.05 and -0.905 at 0.1" in prose.against_published(compared)
+    assert "pool2: +0.045 at bound 0.05 and -0.905 at 0.1" in words.against_published(compared)
 
 
 def test_settings_are_stored_with_the_weights(results):

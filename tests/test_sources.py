@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from pictures import PHOTOGRAPH, SIZE, encode, fill, no_decoding, open_images, picture
 
-from poolae import data, sources
-from poolae.colour import rgb_to_lab01
-from poolae.errors import UserError
+from poolae import data
+from poolae.data import sources
+from poolae.data.colour import rgb_to_lab01
+from poolae.settings import UserError
 
 
 @pytest.mark.fault("a folder that links to its parent", "not followed")
@@ -116,7 +117,7 @@ def test_unusable_folders(tmp_path, cache, make, said):
 
 
 def test_synthetic_daisies_are_the_drawn_ones(cache, monkeypatch):
-    from poolae.synthetic import draw
+    from poolae.data.daisies import draw
 
     images = open_images("synthetic", cache, n=12)
     assert images.names[:2] == ("daisy-00000", "daisy-00001") and len(images) == 12

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from poolae import UserError
-from poolae.statistics import (
+from poolae.metrics.statistics import (
     Contrast,
     bootstrap_means,
     equivalent,

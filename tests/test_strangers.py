@@ -20,8 +20,11 @@ from hypothesis import strategies as st
 from pictures import PHOTOGRAPH, encode, fill, open_images, picture
 from PIL import Image
 
-from poolae import PROFILES, RECIPES, UserError, colour, data, decode, make_settings, runs
+from poolae import PROFILES, RECIPES, UserError, data, make_settings
+from poolae.data import colour, decode
+from poolae.data import images as opening
 from poolae.settings import CONTROLS, DEPTHS, FAMILIES, POOLINGS, from_name
+from poolae.train import runs
 
 ROOT = Path(__file__).parents[1]
 HALF = len(PHOTOGRAPH) // 2
@@ -90,7 +93,7 @@ def test_links_in_a_loop_are_left_out(folder, cache):
 def test_a_thousand_copies_are_one_group(folder, cache, tmp_path):
     for k in range(1000):
         os.link(folder / "3.jpg", folder / f"copy-{k}.jpg")
-    images = data.open_images(folder, 16, cache=cache)
+    images = opening.open_images(folder, 16, cache=cache)
     names = dict(zip(images.names, images.groups.tolist(), strict=True))
     assert len(names) == 1006 and len(set(names.values())) == 6
     assert {group for name, group in names.items() if name.startswith("copy")} == {names["3.jpg"]}
@@ -158,7 +161,7 @@ def test_names_that_are_no_utf8_are_scored(hostile, tmp_path):
 @pytest.mark.fault("weights or arrays that carry code", "nothing of ours unpickles")
 def test_nothing_that_is_loaded_can_run_code():
     refused = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
-    for path in sorted((ROOT / "poolae").glob("*.py")):
+    for path in sorted((ROOT / "poolae").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert not refused & {alias.name.partition(".")[0] for alias in node.names}, path

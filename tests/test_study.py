@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poolae import evaluate, prose, runs
+from poolae.paper import comparisons, facts, words
+from poolae.paper.study import MATCHED_CONTRASTS, Study, extremes_of_detail, neighbours
 from poolae.settings import CONTROLS, make_settings
-from poolae.study import MATCHED_CONTRASTS, Study, extremes_of_detail, neighbours
+from poolae.train import runs
 
 TINY = dict(size=32, steps=2, base_width=2, images=16)
 
@@ -69,7 +70,7 @@ def test_a_study_without_extras_has_none(study):
 
 def test_every_claim_is_judged_when_every_arm_is_there(study):
     assert set(study.ledger["verdict"]) <= {"supported", "refuted", "inconclusive"}
-    shown = prose.ledger_table(study.ledger)
+    shown = words.ledger_table(study.ledger)
     assert len(shown) == 12 and not shown["effect [95 %]"].str.contains("-").any()
     assert (shown["p"] == "too few seeds").all()
 
@@ -83,7 +84,7 @@ def test_contrasts_are_paired_by_seed_and_image(study):
     assert neighbours(["x", "y", "z"]) == [("y", "x"), ("z", "x"), ("z", "y")]
     matched = study.contrasts(MATCHED_CONTRASTS)
     assert len(matched) == len(MATCHED_CONTRASTS)
-    text = prose.matched_in_words(matched, 0.0005)
+    text = words.matched_in_words(matched, 0.0005)
     for name, row in matched.iterrows():
         assert f"({name}): {row['effect']:+.4f}" in text
 
@@ -94,13 +95,13 @@ def test_effects_are_named_by_their_intervals():
          "p_holm": np.nan, "seeds": 2},
         index=["a − b", "c − d", "e − f", "g − h"],
     )  # fmt: skip
-    text = prose.effects_in_words(frame, 0.3)
+    text = words.effects_in_words(frame, 0.3)
     assert "lower, by an interval that excludes 0: a against b" in text
     assert "It is higher: c against d" in text
     assert "no effect: e against f" in text and "Not settled: g against h" in text
     assert "From 2 seeds the sign of a difference cannot be tested" in text
     tested = frame.assign(seeds=6, p_holm=[0.01, 0.2, 0.3, 0.4])
-    assert "Of 4 sign-flip tests over 6 seeds, 1 stay below" in prose.effects_in_words(tested, 0.3)
+    assert "Of 4 sign-flip tests over 6 seeds, 1 stay below" in words.effects_in_words(tested, 0.3)
 
 
 def test_tables_hold_what_the_runs_hold(study):
@@ -112,10 +113,10 @@ def test_tables_hold_what_the_runs_hold(study):
     satellites = study.satellites_table()
     assert list(satellites.index) == ["pool3", "pool3-average", "pool3-c4"]
     assert set(satellites["seeds"]) == {1}  # the seeds that all of them have
-    scores = prose.score_table(study.compared, study.published_arms)
+    scores = words.score_table(study.compared, study.published_arms)
     assert "matched0" not in scores.index and "oracle 1 × 1" in scores.index
     assert scores.loc["oracle 32 × 32", "mean absolute error"] == 0
-    more = prose.more_scores_table(study.compared, study.published_arms)
+    more = words.more_scores_table(study.compared, study.published_arms)
     assert more.loc["grey", "colourfulness"] < 0.001 and np.isnan(
         more.loc["grey", "test minus training"]
     )
@@ -125,16 +126,16 @@ def test_detail_bands_and_mixtures_are_said_with_their_numbers(study):
     panels = [
         ("published", *(study.detail(k, study.published_arms) for k in ("gain", "coherence")))
     ]
-    assert list(panels[0][1].columns) == evaluate.band_names(32)
-    assert f"pool2 {panels[0][1].loc['pool2'].iloc[-1]:.2f} and" in prose.detail_in_words(panels)
+    assert list(panels[0][1].columns) == facts.band_names(32)
+    assert f"pool2 {panels[0][1].loc['pool2'].iloc[-1]:.2f} and" in words.detail_in_words(panels)
     gains = study.band_gains()
     assert list(gains) == ["chroma up to 4 cycles"]
     assert np.isfinite(gains["chroma up to 4 cycles"]["pool3"][0])
     assert np.isnan(gains["chroma up to 4 cycles"]["pool3"][1])  # 4 to 8 cycles: nothing to gain
-    assert "band 0–4: pool0" in prose.bands_in_words(gains, evaluate.band_names(32))
-    table = prose.mixture_table(study.mixtures)
+    assert "band 0–4: pool0" in words.bands_in_words(gains, facts.band_names(32))
+    table = words.mixture_table(study.mixtures)
     assert table.loc["pixel oracle", "depths: recovered"] == 1
-    assert f"({table.loc['gate', 'depths: error']:.4f})" in prose.mixtures_in_words(study.mixtures)
+    assert f"({table.loc['gate', 'depths: error']:.4f})" in words.mixtures_in_words(study.mixtures)
     grid, arms = study.winners([0, 1])
     assert len(grid) == 2 and grid[0][1].shape == (32, 32, 3) and arms == study.published_arms
 
@@ -142,7 +143,7 @@ def test_detail_bands_and_mixtures_are_said_with_their_numbers(study):
 def test_losses_and_periods(study):
     curves = study.oscillation_curves()
     assert set(curves) == {"never cleared", "cleared"} and len(curves["cleared"][0]) == 40
-    said = prose.oscillation_in_words({"never cleared": 3210.0, "cleared": None})
+    said = words.oscillation_in_words({"never cleared": 3210.0, "cleared": None})
     assert "never cleared: a period of about 3,210 steps" in said
     assert "cleared: no two peaks" in said and "25,000" in said
 
@@ -152,6 +153,6 @@ def test_the_extremes_of_detail_are_those_of_high_frequency_power(study):
 
     loaded = data.load_for(study.found[0].settings)
     rows = extremes_of_detail(loaded, 1)
-    power = evaluate.metrics.band_power(loaded.test.chroma)[..., 2:]
+    power = comparisons.metrics.band_power(loaded.test.chroma)[..., 2:]
     power = np.nansum(power, axis=(1, 2))
     assert power[rows[0]] >= power[rows[1]] and len(rows) == 2

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from skimage.color import lab2rgb, rgb2lab
 
-from poolae import synthetic
-from poolae.synthetic import PETALS, draw, draw_many
+from poolae.data import daisies
+from poolae.data.daisies import PETALS, draw, draw_many
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,14 @@ def petals():
     Petals are found in the output: they are what changes when petals are painted black.
     """
     drawn = draw_many(90, 32)
-    colours = synthetic._petal_colours
+    colours = daisies._petal_colours
 
     def blackened(rng, kinds):
         root, tip, disc, turn = colours(rng, kinds)
         return 0 * root, 0 * tip, disc, turn
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "_petal_colours", blackened)
+        patch.setattr(daisies, "_petal_colours", blackened)
         without = draw_many(90, 32)
     changed = np.abs(drawn - without).max(axis=-1) > 0.2
     return [rgb2lab(picture)[mask] for picture, mask in zip(drawn, changed, strict=True)]
@@ -155,7 +155,7 @@ def test_every_petal_colour_occurs(petals):
 def test_every_kind_of_petal_is_drawn():
     assert sum(share for share, *_ in PETALS.values()) == pytest.approx(1)
     rng = np.random.default_rng(0)
-    assert {kind for _ in range(300) for kind in synthetic._kinds(rng, 3)} == set(PETALS)
+    assert {kind for _ in range(300) for kind in daisies._kinds(rng, 3)} == set(PETALS)
 
 
 def test_equal_lightness_unequal_colour(petals):
@@ -177,7 +177,7 @@ def test_equal_lightness_unequal_colour(petals):
 
 
 def disc(x, y, radius, colour):
-    return synthetic._ribbons(
+    return daisies._ribbons(
         1,
         start=[x, y - radius],
         along=[0, 2 * radius],
@@ -191,30 +191,30 @@ def disc(x, y, radius, colour):
 
 def test_painting_covers_the_shape_and_hides_what_is_behind():
     red, blue = disc(0.5, 0.5, 0.3, [1, 0, 0]), disc(0.5, 0.5, 0.15, [0, 0, 1])
-    both = synthetic._paint(np.concatenate([red, blue]), 200, np.ones(3), np.zeros(3))
+    both = daisies._paint(np.concatenate([red, blue]), 200, np.ones(3), np.zeros(3))
     coverage = both[..., 3]
     assert coverage.mean() == pytest.approx(np.pi * 0.3**2, rel=0.02)
     assert both[..., 2].mean() == pytest.approx(np.pi * 0.15**2, rel=0.03)
     np.testing.assert_allclose(both[..., :3].sum(axis=-1), coverage)
     y, x = np.mgrid[:200, :200] / 200 + 0.0025
     assert coverage[np.hypot(x - 0.5, y - 0.5) < 0.29].all()  # no holes
-    hidden = synthetic._paint(np.concatenate([blue, red]), 200, np.ones(3), np.zeros(3))
+    hidden = daisies._paint(np.concatenate([blue, red]), 200, np.ones(3), np.zeros(3))
     assert hidden[..., 2].max() == 0
 
 
 def test_resampling_keeps_constants_and_moves_by_the_shift():
-    flat = synthetic._resample(np.full((8, 8, 1), 0.3, np.float32), 32, 0.05, (0.2, 0.1))
+    flat = daisies._resample(np.full((8, 8, 1), 0.3, np.float32), 32, 0.05, (0.2, 0.1))
     np.testing.assert_allclose(flat, 0.3, rtol=1e-5)
     spot = np.zeros((32, 32, 1), np.float32)
     spot[10, 12] = 1
-    moved = synthetic._resample(spot, 32, 0.02, (0.25, 0.125))[..., 0]
+    moved = daisies._resample(spot, 32, 0.02, (0.25, 0.125))[..., 0]
     assert np.unravel_index(moved.argmax(), moved.shape) == (14, 20)
 
 
 def test_lab_conversion_against_skimage():
     rgb = np.random.default_rng(0).random((20, 20, 3))
-    linear = synthetic._lab_to_linear(rgb2lab(rgb))
-    np.testing.assert_allclose(synthetic._encode(linear), rgb, atol=1e-4)
+    linear = daisies._lab_to_linear(rgb2lab(rgb))
+    np.testing.assert_allclose(daisies._encode(linear), rgb, atol=1e-4)
 
 
 # --- chroma bandwidth
@@ -242,7 +242,7 @@ def test_chroma_below_the_limit_passes_untouched():
     lab = np.full((64, 64, 3), 60.0)
     lab[..., 1] = 10 * slow + 6 * fast
     lab[..., 2] = (8 * slow + 5 * fast)[:, None]
-    limited = rgb2lab(synthetic._limit_chroma(lab2rgb(lab), 6).astype(float))
+    limited = rgb2lab(daisies._limit_chroma(lab2rgb(lab), 6).astype(float))
     np.testing.assert_allclose(limited[..., 0], 60, atol=0.02)
     np.testing.assert_allclose(limited[..., 1], np.tile(10 * slow, (64, 1)), atol=0.05)
     np.testing.assert_allclose(limited[..., 2], np.tile(8 * slow[:, None], (1, 64)), atol=0.05)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from poolae import make_settings, train
-from poolae.errors import UserError
+from poolae import make_settings
 from poolae.models import build
-from poolae.settings import DEPTHS
+from poolae.settings import DEPTHS, UserError
+from poolae.train import loop
 
 
 def tiny(**changes):
@@ -27,7 +27,7 @@ def images():
 
 
 def fit(settings, images, path):
-    return train.fit(settings, *images, images[0][0], path / "checkpoint.safetensors", "data")
+    return loop.fit(settings, *images, images[0][0], path / "checkpoint.safetensors", "data")
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
         folder = tmp_path / f"stop{stop}"
         folder.mkdir()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(train.parallel, "average_gradients", between_backward_and_step)
+            patch.setattr(loop.parallel, "average_gradients", between_backward_and_step)
             with pytest.raises(KeyboardInterrupt):
                 fit(settings, images, folder)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -77,7 +77,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
 
 
 def test_a_second_interrupt_waits_for_nothing(interruptible):
-    with pytest.raises(KeyboardInterrupt), train.held_interrupts() as noted:
+    with pytest.raises(KeyboardInterrupt), loop.held_interrupts() as noted:
         signal.raise_signal(signal.SIGINT)
         assert noted == [True]
         signal.raise_signal(signal.SIGINT)
@@ -91,9 +91,9 @@ def test_a_checkpoint_of_other_settings_or_a_broken_one_is_not_believed(tmp_path
     settings = tiny()
     whole = fit(settings, images, tmp_path)
     path = tmp_path / "checkpoint.safetensors"
-    network, optimisers = whole[0], train.make_optimisers(whole[0], settings)
+    network, optimisers = whole[0], loop.make_optimisers(whole[0], settings)
     about = {**settings.asdict(), "fingerprint": "other data"}
-    train.save_checkpoint(path, network, optimisers, 5, whole[1], about)
+    loop.save_checkpoint(path, network, optimisers, 5, whole[1], about)
     assert equal(fit(settings, images, tmp_path), whole)
     path.write_bytes(path.read_bytes()[:100])
     assert equal(fit(settings, images, tmp_path), whole)
@@ -112,10 +112,10 @@ def test_every_parameter_moves(depth, recipe, images):
     settings = dataclasses.replace(tiny(recipe=recipe), pool_depth=depth)
     network = build(depth, 2, seed=0).to(memory_format=torch.channels_last)
     before = {k: p.detach().clone() for k, p in network.named_parameters()}
-    optimisers = train.make_optimisers(network, settings)
+    optimisers = loop.make_optimisers(network, settings)
     x, y = (torch.from_numpy(a) for a in images)
     for _ in range(3):
-        train.training_step(network, optimisers, settings, x, y)
+        loop.training_step(network, optimisers, settings, x, y)
     assert all(not torch.equal(p, before[k]) for k, p in network.named_parameters())
 
 
@@ -123,9 +123,9 @@ def test_one_batch_can_be_learnt_by_heart(images):
     settings = tiny(batch_size=20, steps=150)
     network = build(0, 8).to(memory_format=torch.channels_last)
     network.start_from(0.5)
-    optimisers = train.make_optimisers(network, settings)
+    optimisers = loop.make_optimisers(network, settings)
     x, y = (torch.from_numpy(a) for a in images)
-    losses = [train.training_step(network, optimisers, settings, x, y) for _ in range(150)]
+    losses = [loop.training_step(network, optimisers, settings, x, y) for _ in range(150)]
     assert losses[0] > 0.2
     assert losses[-1] < 0.04
 
@@ -142,9 +142,9 @@ def test_gradients_are_cleared_or_not(images):
         for module in network.modules():  # so that equal steps have equal gradients
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 0.0
-        optimisers = train.make_optimisers(network, settings)
+        optimisers = loop.make_optimisers(network, settings)
         for _ in range(3):
-            train.training_step(network, optimisers, settings, x, y)
+            loop.training_step(network, optimisers, settings, x, y)
         gradients[accumulate] = network.layers[-1].bias.grad.clone()
     torch.testing.assert_close(gradients[True], 3 * gradients[False])
 
@@ -154,7 +154,7 @@ def test_the_published_clamp_stops_gradients_below_zero(images):
     settings = dataclasses.replace(tiny(recipe="published"), learning_rate=0.0)
     network = build(0, 2)
     network.start_from(-0.1)
-    train.training_step(network, train.make_optimisers(network, settings), settings, x, y)
+    loop.training_step(network, loop.make_optimisers(network, settings), settings, x, y)
     assert torch.all(network.layers[-1].bias.grad == 0)
 
 
@@ -162,28 +162,28 @@ def test_the_loss_is_the_mean_absolute_error(images):
     x, y = (torch.from_numpy(a) for a in images)
     network = build(0, 2)
     network.start_from(0.5)
-    optimisers = train.make_optimisers(network, tiny())
-    loss = train.training_step(network, optimisers, tiny(), x, y)
+    optimisers = loop.make_optimisers(network, tiny())
+    loss = loop.training_step(network, optimisers, tiny(), x, y)
     np.testing.assert_allclose(loss.item(), np.abs(0.5 - images[1]).mean(), rtol=1e-5)
 
 
 def test_every_image_is_seen_once_an_epoch_in_a_new_order():
     settings = tiny()  # batches of 8
     epochs = [
-        np.concatenate([train.batch_rows(settings, 20, 3 * e + b)[0] for b in range(3)])
+        np.concatenate([loop.batch_rows(settings, 20, 3 * e + b)[0] for b in range(3)])
         for e in range(2)
     ]
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(20))
     assert not np.array_equal(*epochs)
-    mirrored = np.concatenate([train.batch_rows(settings, 20, s)[1] for s in range(300)])
+    mirrored = np.concatenate([loop.batch_rows(settings, 20, s)[1] for s in range(300)])
     assert 0.4 < mirrored.mean() < 0.6
-    assert not train.batch_rows(tiny(recipe="published"), 20, 0)[1].any()
+    assert not loop.batch_rows(tiny(recipe="published"), 20, 0)[1].any()
 
 
 def test_mirroring_turns_lightness_and_chroma_alike(images):
     rows, mirrored = np.array([4, 2]), np.array([True, False])
-    x, y = train.to_batch(*images, rows, mirrored, torch.device("cpu"))
+    x, y = loop.to_batch(*images, rows, mirrored, torch.device("cpu"))
     np.testing.assert_array_equal(x[0], images[0][4][..., ::-1])
     np.testing.assert_array_equal(y[0], images[1][4][..., ::-1])
     np.testing.assert_array_equal(y[1], images[1][2])
@@ -191,16 +191,16 @@ def test_mirroring_turns_lightness_and_chroma_alike(images):
 
 def test_learning_rate_schedule():
     settings = tiny(steps=100)
-    factors = [train.learning_rate_factor(settings, s) for s in range(100)]
+    factors = [loop.learning_rate_factor(settings, s) for s in range(100)]
     assert factors[0] == pytest.approx(1 / 30) and max(factors) == 1 == factors[29]
     assert factors[65] == pytest.approx(0.5) and factors[-1] < 0.001
-    assert train.learning_rate_factor(tiny(recipe="published"), 50) == 1
+    assert loop.learning_rate_factor(tiny(recipe="published"), 50) == 1
 
 
 def test_snapshots_are_twenty_evenly_spaced_steps():
-    assert train.snapshot_steps(100) == list(range(5, 101, 5))
-    assert train.snapshot_steps(3) == [1, 2, 3]
-    assert len(train.snapshot_steps(1234)) == 20 and train.snapshot_steps(1234)[-1] == 1234
+    assert loop.snapshot_steps(100) == list(range(5, 101, 5))
+    assert loop.snapshot_steps(3) == [1, 2, 3]
+    assert len(loop.snapshot_steps(1234)) == 20 and loop.snapshot_steps(1234)[-1] == 1234
 
 
 @pytest.mark.fault(
@@ -210,13 +210,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images):
     lightness = images[0].copy()
     lightness[:] = np.nan
     with pytest.raises(UserError, match="the loss is nan at step 1; the last good checkpoint"):
-        train.fit(tiny(), lightness, images[1], lightness[0], tmp_path / "c.safetensors")
+        loop.fit(tiny(), lightness, images[1], lightness[0], tmp_path / "c.safetensors")
 
 
 def test_muon_orthogonalises_each_kernel():
     kernel = nn.Parameter(torch.randn(8, 4, 3, 3).contiguous(memory_format=torch.channels_last))
     before = kernel.detach().clone()
-    optimiser = train.KernelMuon([kernel], rate=1.0, decay=0.0, dtype=torch.float32)
+    optimiser = loop.KernelMuon([kernel], rate=1.0, decay=0.0, dtype=torch.float32)
     kernel.grad = torch.randn(8, 4, 3, 3)
     optimiser.step()
     change = (kernel.detach() - before).permute(0, 2, 3, 1).flatten(1)  # (8, 36)
@@ -240,9 +240,9 @@ def test_checkpoints_take_a_fiftieth_of_the_time(tmp_path, images, monkeypatch):
         saved.append(now[0])
         now[0] += 10
 
-    monkeypatch.setattr(train, "time", Clock)
-    monkeypatch.setattr(train, "training_step", step)
-    monkeypatch.setattr(train, "save_checkpoint", save)
+    monkeypatch.setattr(loop, "time", Clock)
+    monkeypatch.setattr(loop, "training_step", step)
+    monkeypatch.setattr(loop, "save_checkpoint", save)
     fit(tiny(steps=3000, averaging=0.0), images, tmp_path)
     assert len(saved) == 1 + 5 and 10 * len(saved) <= 0.02 * now[0]
-    assert saved[0] <= train.CHECKPOINT_SECONDS + 1
+    assert saved[0] <= loop.CHECKPOINT_SECONDS + 1

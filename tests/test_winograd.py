@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from poolae import winograd
-from poolae.models import Conv, build
+from poolae.models import Conv, build, winograd
 
 LAST = dict(memory_format=torch.channels_last)
 

@@ -1,0 +1,89 @@
+"""One build of a results folder at a time, on however many machines."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from poolae.files import cannot_write
+from poolae.settings import UserError
+
+SHARED_FILE = ".shared"  # in a results folder, where LAUNCH hands executions to other machines
+
+# What a killed process leaves beside a file: from `replacing`, a notebook's, safetensors' own.
+LEFTOVER = re.compile(r"\.([0-9a-f]{8}-.+|[0-9]+-.+\.ipynb|tmp[A-Za-z0-9]{6})")
+LEFTOVER_SECONDS = 3600.0  # nobody writes one file for an hour without touching it
+
+
+def claim(folder: str | os.PathLike) -> None:
+    """Keep other builds out of a results folder while this process, or one it starts, lives.
+
+    The system holds the lock: it ends with the last process of the build, however that ends.
+
+    Raises
+    ------
+    UserError
+        If another build has it, or the folder cannot be written.
+    """
+    import fcntl
+
+    path = Path(folder) / ".lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        os.set_inheritable(lock, True)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.write(lock, b"%d" % os.getpgrp())
+    except BlockingIOError:
+        group = path.read_text() or "unknown"
+        raise UserError(
+            f"Another make (process group {group}) is building {folder}: wait until it has "
+            "ended, or stop it, then run the same command again."
+        ) from None
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def mark_shared(folder: str | os.PathLike) -> None:
+    """Leave a word in a folder that only who sees this very folder can find."""
+    path = Path(folder) / SHARED_FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def check_shared(folder: str | os.PathLike, word: str) -> None:
+    """Refuse to work where the folder is not the one that `mark_shared` left this word in.
+
+    Raises
+    ------
+    UserError
+        If the word is another, or there is none.
+    """
+    path = Path(folder) / SHARED_FILE
+    if not path.exists() or path.read_text() != word:
+        raise UserError(
+            f"{Path(folder).absolute()} on {platform.node()} is not the folder that make builds: "
+            "LAUNCH needs the checkout on a file system that all its machines share."
+        )
+
+
+def remove_leftovers(folder: str | os.PathLike) -> list[Path]:
+    """Remove what killed processes left half written below `folder`, and return it."""
+    limit = time.time() - LEFTOVER_SECONDS
+    removed = []
+    for path in Path(folder).rglob(".*"):
+        # Another process may have taken it away meanwhile.
+        with suppress(OSError):
+            if LEFTOVER.fullmatch(path.name) and path.stat().st_mtime < limit:
+                path.unlink()
+                removed.append(path)
+    return removed

@@ -1,0 +1,155 @@
+"""The layers that networks are built from, in the forms that are fastest to compute."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from poolae.models import winograd
+
+
+class Conv(nn.Conv2d):
+    """`nn.Conv2d`, by way of `winograd` in training where that is the faster.
+
+    Its rounding reaches beyond the receptive field, which shows where gradients are looked at.
+    """
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a 3 x 3 convolution that keeps the size, without dilation or groups."""
+        shape = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and self.plain and winograd.takes(x, self.weight):
+            return winograd.convolve_3x3(x, self.weight, self.bias)
+        return super().forward(x)
+
+
+class StrideOneDeconv(Conv):
+    """A 3x3 transposed convolution of stride 1 and padding 1, run as a convolution.
+
+    With stride 1 the transposed convolution *is* a convolution whose kernel is
+    flipped and whose channel axes are swapped; the convolution is the faster of
+    the two. Only PyTorch's initialisation differs, because it takes the fan-in
+    of a transposed weight from its second axis, the *output* channels; that is
+    kept here.
+    """
+
+    def reset_parameters(self) -> None:
+        bound = 1 / math.sqrt(self.out_channels * self.kernel_size[0] * self.kernel_size[1])
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+
+class UpsampledDeconv(StrideOneDeconv):
+    """Nearest-neighbour upsampling by 2 and `StrideOneDeconv` after it, in one.
+
+    An output pixel sees a 3x3 patch of the upsampled map, in which at most 2x2
+    values differ. Where it sees them depends on whether its row and column are
+    even or odd, so that four 2x2 kernels on the small map give the same result
+    with 4/9 of the multiply-accumulates.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return convolve_upsampled(x, self.weight, self.bias)
+
+
+def convolve_upsampled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Convolve the twofold upsampled `x` (N, I, H, W) with `weight` (O, I, 3, 3), padding 1.
+
+    Returns
+    -------
+    Tensor
+        (N, O, 2H, 2W), channels last.
+    """
+    height, width = x.shape[-2:]
+    # For an even row of the output: the first tap falls on the row above, the others coincide.
+    taps = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # phase, tap, row
+    kernels = torch.einsum("pty,qsx,oiyx->pqoits", taps, taps, weight).flatten(0, 2)
+    kernels = kernels.contiguous(memory_format=torch.channels_last)  # (4 O, I, 2, 2)
+    if winograd.takes(x, weight):
+        y = winograd.convolve_phases(x, kernels, bias.repeat(4))  # (N, 4 O, H + 1, W + 1)
+    else:
+        y = F.conv2d(x, kernels, bias.repeat(4), padding=1)
+    y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, len(weight)))  # (N, H + 1, W + 1, 2, 2, O)
+    rows = [
+        torch.stack([y[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)
+        for p in (0, 1)
+    ]  # each (N, H, W, 2, O)
+    y = torch.stack(rows, dim=2)  # (N, H, 2, W, 2, O)
+    return y.reshape(len(x), 2 * height, 2 * width, len(weight)).permute(0, 3, 1, 2)
+
+
+class FoldedConv(nn.Module):
+    """A convolution that has taken in the normalisation before it, and its own ReLU.
+
+    The normalisation's scale goes into the kernel and its shift into the bias.
+    At the border the kernel sees padding, which is not shifted; what the bias
+    holds too much is taken off there again.
+    """
+
+    def __init__(self, conv: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor, relu: bool):
+        super().__init__()
+        self.upsampled, self.relu = isinstance(conv, UpsampledDeconv), relu
+        weight = conv.weight.detach()
+        self.excess = torch.einsum("oiyx,i->oyx", weight, shift)  # (O, 3, 3), tap by tap
+        self.bias = conv.bias.detach() + self.excess.sum((1, 2))
+        self.weight = (weight * scale[:, None, None]).contiguous(memory_format=torch.channels_last)
+        self.shifted = bool(shift.any())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.upsampled:
+            y = convolve_upsampled(x, self.weight, self.bias)
+        else:
+            y = F.conv2d(x, self.weight, self.bias, padding=1)
+        if self.shifted:
+            for side in (0, -1):  # the first tap misses at the first row, the last at the last
+                y[:, :, side] -= self.excess[:, side, :].sum(1)[:, None]
+                y[:, :, :, side] -= self.excess[:, :, side].sum(1)[:, None]
+                for other in (0, -1):
+                    y[:, :, side, other] += self.excess[:, side, other]
+        return y.relu_() if self.relu else y
+
+
+class Keep(nn.Identity):
+    """Put the map aside for the `Add` that belongs to it."""
+
+
+class Add(nn.Identity):
+    """Add the map that the last open `Keep` put aside."""
+
+
+class Steps(nn.Sequential):
+    """`nn.Sequential` with `Keep` and `Add`, which nest like brackets."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept: list[torch.Tensor] = []
+        for step in self:
+            if isinstance(step, Keep):
+                kept.append(x)
+            x = x + kept.pop() if isinstance(step, Add) else step(x)
+        return x
+
+
+class BlurPool(nn.Module):
+    """Max pooling with stride 1, then a binomial blur with stride 2: anti-aliased (Zhang 2019)."""
+
+    kernel_size = 4  # 2 of the maximum and 3 of the blur see 4 pixels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
+        row = x.new_tensor([0.25, 0.5, 0.25])
+        blur = torch.outer(row, row).expand(x.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), blur, stride=2, groups=len(blur))
+
+
+def _pooling(name: str) -> nn.Module:
+    if name == "max5":  # the published code
+        return nn.MaxPool2d(5, stride=2, padding=2)
+    if name == "max2":  # the published figure
+        return nn.MaxPool2d(2, stride=2)
+    return nn.AvgPool2d(2) if name == "average" else BlurPool()

@@ -1,0 +1,274 @@
+"""Putting runs beside baselines and beside one another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from poolae import data, metrics
+from poolae.files import code_digest, replacing
+from poolae.metrics import BANDS
+from poolae.metrics.baselines import BASELINES, oracles
+from poolae.metrics.statistics import holm, paired_contrast
+from poolae.paper.facts import band_names, published_curves
+from poolae.settings import DEPTHS, Settings
+from poolae.train.runs import Run, score
+
+ACCURACIES = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
+
+
+def tabulate(found: Sequence[Run], results: str | os.PathLike) -> pd.DataFrame:
+    """Return the scores of every test image under every run, and under what runs must beat.
+
+    Parameters
+    ----------
+    found
+        Runs of any arms and seeds.
+    results
+        Folder of the runs, where the scores of the baselines are kept too.
+
+    Returns
+    -------
+    DataFrame
+        One row per arm, seed and test image: `kind` ("network", "baseline" or "oracle"), `arm`,
+        `seed`, `image` and the columns of `runs.score`, and for networks `scrambled_error` and
+        `training_error`. Baselines and oracles stand on the split of every seed.
+    """
+    tables = [
+        run.scores.copy().reset_index().assign(kind="network", arm=run.arm, seed=run.settings.seed)
+        for run in found
+    ]
+    tables += [
+        baseline_scores(settings, results).assign(seed=settings.split)
+        for settings in {run.settings.split: run.settings for run in found}.values()
+    ]
+    frame = pd.concat(tables, ignore_index=True)
+    first = ["kind", "arm", "seed", "image"]
+    return frame[first + [column for column in frame if column not in first]]
+
+
+def baseline_scores(settings: Settings, results: str | os.PathLike) -> pd.DataFrame:
+    """Return the scores of every baseline and oracle on the split of these settings.
+
+    They are kept in `results/baselines`, and made again when the data or their code changes.
+
+    Returns
+    -------
+    DataFrame
+        `kind`, `arm`, `image` and the columns of `runs.score`.
+    """
+    images = data.load_for(settings)
+
+    def make() -> pd.DataFrame:
+        lightness, chroma = images.train.in_memory()
+        answers = {
+            ("baseline", name): fit(lightness, chroma)(images.test.lightness)
+            for name, fit in BASELINES.items()
+        }
+        found = oracles(images.test.chroma)
+        answers |= {("oracle", name): answer for name, answer in found.items()}
+        return pd.concat(
+            score(answer, images).reset_index().assign(kind=kind, arm=name)
+            for (kind, name), answer in answers.items()
+        )
+
+    key = [
+        images.images.key,
+        settings.split,
+        code_digest("metrics/baselines", "metrics/scores", "data/colour"),
+    ]
+    return _remembered(Path(results) / "baselines" / f"split{settings.split}.csv", key, make)
+
+
+def mixtures(found: Sequence[Run], results: str | os.PathLike) -> pd.DataFrame | None:
+    """Compare mixtures of depths with mixtures of seeds, where the runs are there.
+
+    Parameters
+    ----------
+    found
+        Among them one run of each published depth, and as many of one depth from other seeds,
+        all of one split.
+    results
+        Folder of the runs, where the comparison is kept.
+
+    Returns
+    -------
+    DataFrame or None
+        `mixture.compare_mixtures` with the images' names and `seed`, the split; None where the
+        runs are missing.
+    """
+    experts = mixture_experts(found)
+    if experts is None:
+        return None
+    depths, seeds = experts
+    settings = depths[0].settings
+    images = data.load_for(settings)
+
+    def make() -> pd.DataFrame:
+        from poolae.metrics import mixture
+
+        arrays = [
+            np.stack([np.asarray(run.predictions, np.float32) for run in some]) for some in experts
+        ]
+        index = {name: row for row, name in enumerate(images.images.names)}
+        groups = images.images.groups[[index[name] for name in images.test.names]]
+        test = images.test
+        frame = mixture.compare_mixtures(*arrays, test.chroma, test.lightness, groups)
+        frame["image"] = np.array(test.names)[frame["image"]]
+        return frame.assign(seed=settings.split)
+
+    used = [run.about["fingerprint"] for run in (*depths, *seeds)]
+    key = [used, code_digest("metrics", "data/colour")]
+    return _remembered(Path(results) / "mixtures.csv", key, make)
+
+
+def mixture_experts(found: Sequence[Run]) -> tuple[list[Run], list[Run]] | None:
+    """Return one run per published depth, and as many of one depth, all of one split, if there."""
+    plain = [run for run in found if run.plain]
+    for extra in found:
+        s = extra.settings
+        if s.split == s.seed:
+            continue
+        depths = [r for r in plain if r.settings.seed == s.split]
+        seeds = [r for r in found if r.arm == extra.arm and r.settings.split == s.split]
+        if len(depths) == len(DEPTHS) <= len(seeds):
+            return depths, seeds[: len(DEPTHS)]
+    return None
+
+
+def _remembered(path: Path, key: list, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Return the table at `path` if it was made for `key`, else make it and store it there."""
+    mark = "# " + hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    if (stored := _read_marked(path, mark)) is None:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            file.write(mark + "\n")
+            make().to_csv(file, index=False, float_format="%.6g")
+        stored = _read_marked(path, mark)  # so that the first time gives what later ones do
+    return stored
+
+
+def _read_marked(path: Path, mark: str) -> pd.DataFrame | None:
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            if file.readline().strip() == mark:
+                return pd.read_csv(file).copy()  # in one block, where the parser leaves many
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def compare(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of every arm and seed over its test images: a row per kind, arm and seed.
+
+    They are uniform means, but for ratios to the truth (gain, colourfulness) medians: where the
+    truth is nearly grey, a ratio to it can be any size.
+    """
+    columns = [c for c in scores.columns if c not in ("kind", "arm", "seed", "image")]
+    groups = scores.drop(columns="image").groupby(["kind", "arm", "seed"], sort=False)
+    means = groups.mean().copy()
+    ratios = [c for c in columns if c.startswith("gain") or c == "colourfulness"]
+    means[ratios] = groups[ratios].median()
+    return means.copy().reset_index()
+
+
+def contrasts(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], metric: str) -> pd.DataFrame:
+    """Return `statistics.paired_contrast` of each pair whose arms are there, Holm-corrected.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by "a − b": `effect`, `low`, `high` (95 %), `p`, `p_holm`, `seeds`.
+    """
+    there = set(scores["arm"])
+    found = [paired_contrast(scores, metric, a, b) for a, b in pairs if {a, b} <= there]
+    rows = [{"contrast": " − ".join(c.arms), **vars(c)} for c in holm(found)]
+    columns = ["contrast", "effect", "low", "high", "p", "p_holm", "seeds"]
+    return pd.DataFrame(rows, columns=columns).set_index("contrast")
+
+
+def detail(compared: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Return the mean over seeds of "gain" or "coherence": a row per arm, a column per band."""
+    bands = [f"{score}_{low}_{high}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
+    means = compared.groupby("arm", sort=False)[bands].mean().dropna(axis=1, how="all")
+    means.columns = [column.removeprefix(f"{score}_").replace("_", "–") for column in means]
+    return means
+
+
+def coherence_floor(settings: Settings) -> np.ndarray:
+    """Return how far lightness itself coheres with the true chroma, per band: `detail`'s floor."""
+    test = data.load_for(settings).test
+    coherence = metrics.lightness_coherence(test.lightness, test.chroma)
+    return np.nanmean(coherence[:, : len(band_names(settings.size))], axis=0)
+
+
+def oscillation(losses: np.ndarray, smoothing: float = 0.05) -> tuple[np.ndarray, float | None]:
+    """Smooth a loss curve and estimate the period of its slow oscillation.
+
+    Parameters
+    ----------
+    losses : (steps,) array
+    smoothing
+        Width of the running mean, as a share of the steps.
+
+    Returns
+    -------
+    smooth : (steps,) array
+        Running mean, the ends filled with their nearest values.
+    period : float or None
+        Mean distance in steps between the peaks that rise by at least a tenth of the range of
+        the smoothed curve's second half; None where there are fewer than two.
+    """
+    from scipy.ndimage import uniform_filter1d
+    from scipy.signal import find_peaks
+
+    smooth = uniform_filter1d(losses, max(1, round(smoothing * len(losses))), mode="nearest")
+    rising = 0.1 * np.ptp(smooth[len(smooth) // 2 :])
+    peaks, _ = find_peaks(smooth, prominence=max(rising, 1e-12))
+    return smooth, float(np.diff(peaks).mean()) if len(peaks) > 1 else None
+
+
+def curves(compared: pd.DataFrame, kind: str) -> dict[str, np.ndarray]:
+    """Return for each arm of `kind` its accuracy curves, (seeds, bounds), from `compare`."""
+    of_kind = compared[compared["kind"] == kind]
+    return {name: rows[ACCURACIES].to_numpy() for name, rows in of_kind.groupby("arm", sort=False)}
+
+
+def margins_over_published(compared: pd.DataFrame, reference: str = "pool1") -> pd.DataFrame:
+    """Return accuracy minus the published one of `reference`: a row per arm, a column per bound."""
+    published = published_curves()[reference]
+    means = compared.groupby("arm", sort=False)[ACCURACIES].mean()
+    means.columns = metrics.BOUNDS
+    at = [float(bound) for bound in published.index]
+    return means[at] - published.to_numpy()
+
+
+def representative_images(found: Sequence[Run], count: int = 5) -> tuple[np.ndarray, pd.Series]:
+    """Pick test images by a fixed rule: equal steps through the ranking by error, ends included.
+
+    Parameters
+    ----------
+    found
+        Runs of one seed, so that they share their test images.
+    count
+        Images to pick.
+
+    Returns
+    -------
+    rows : (count,) int
+        Positions among the test images, from the best predicted to the worst.
+    errors : Series
+        Their mean absolute error over the runs, indexed by image name.
+    """
+    errors = sum(run.scores["mean_absolute_error"] for run in found) / len(found)
+    ranked = np.argsort(errors.to_numpy(), kind="stable")
+    rows = ranked[np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)]
+    return rows, errors.iloc[rows]

@@ -1,0 +1,1 @@
+"""The published page: notebooks executed, merged, numbered and given tools."""

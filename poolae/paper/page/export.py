@@ -1,0 +1,371 @@
+"""Executed notebooks merged with nbformat and exported once, by nbconvert, with `template/`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, import_plugin
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from poolae.paper.show import table_html
+from poolae.settings import UserError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+from poolae.files import replacing
+from poolae.paper.page.number import HOISTED, finish, first_repeated, load_references, mathml, slug
+
+HERE = Path(__file__).parent
+TEMPLATE = HERE / "template"
+
+DROPPED = {"parameters", "injected-parameters", "hide"}
+# Richest first. A widget or a script says nothing in a page that runs neither.
+SHOWN_TYPES = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg")
+LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
+INTERACTIVE = {"application/vnd.jupyter.widget-view+json", "application/javascript"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One executed notebook and its place in the report."""
+
+    path: Path
+    prefix: str  # begins the ids of its cells; unique in the report
+    title: str | None = None  # heading to put above a notebook that does not begin with its own
+    parent: str | None = None  # prefix of the chapter it continues, without that one's `once` cells
+
+
+def _template(name: str) -> str:
+    return (TEMPLATE / name).read_text(encoding="utf-8")
+
+
+def _embedded(tools: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the page's scripts read, by name: data as JSON, and the worker's program."""
+    data = {}
+    if "curves" in tools:
+        data["explorer"] = {name: tools[name] for name in ("curves", "samples") if name in tools}
+    if "networks" in tools:
+        data["networks"] = tools["networks"]
+    # As an escape, no text can end the script element that it stands in.
+    texts = {name: json.dumps(value).replace("<", "\\u003c") for name, value in data.items()}
+    return texts | ({"colouriser": _template("colouriser.js")} if "networks" in tools else {})
+
+
+# Notebooks -------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook, and refuse it unless every cell ran without an error."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: execute the notebooks first.") from None
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise UserError(f"{path} is not a notebook ({error}): execute it again.") from None
+    for position, cell in enumerate(notebook.cells, start=1):
+        if fault := _fault(cell):
+            raise UserError(f"{path}, cell {position} {fault}: mend it and execute it again.")
+    if notebook.metadata.get("papermill", {}).get("exception"):
+        raise UserError(f"{path} stopped before its end: mend it and execute it again.")
+    return notebook
+
+
+def _fault(cell: NotebookNode) -> str | None:
+    tags = cell.metadata.get("tags", [])
+    if any(tag.startswith("papermill-error") for tag in tags):
+        return "is papermill's report of an error"
+    if cell.cell_type != "code":
+        return None
+    if any(output.output_type == "error" for output in cell.outputs):
+        return "ended in an error"
+    if cell.metadata.get("papermill", {}).get("exception"):
+        return "stopped the notebook"
+    if cell.source.strip() and cell.execution_count is None:
+        return "has not run"
+    return None
+
+
+def _computed(notebook: NotebookNode) -> date | None:
+    end = notebook.metadata.get("papermill", {}).get("end_time")
+    return datetime.fromisoformat(end).date() if end else None
+
+
+def merge(sections: Sequence[Section], notebooks: Sequence[NotebookNode]) -> NotebookNode:
+    """Concatenate the sections' published cells, with ids that repeat in every rendering."""
+    prefixes = [section.prefix for section in sections]
+    if repeated := first_repeated(prefixes):
+        raise UserError(f"Two sections have the prefix {repeated!r}: give each its own.")
+    parents = {section.parent for section in sections if section.parent}
+    if strangers := parents - set(prefixes):
+        raise UserError(f"No section has the prefix {min(strangers)!r}, named as a parent.")
+    cells: list[NotebookNode] = []
+    for section, notebook in zip(sections, notebooks, strict=True):
+        cells += _published(section, notebook, repeats=section.prefix in parents)
+    for role in HOISTED:
+        sources = [
+            cell.metadata.poolae.source for cell in cells if cell.metadata.poolae.role == role
+        ]
+        if len(sources) > 1:
+            raise UserError(f"{sources[0]} and {sources[1]} are both tagged {role!r}: keep one.")
+    return nbformat.v4.new_notebook(cells=cells, metadata={"language_info": LANGUAGE})
+
+
+def _published(
+    section: Section, notebook: NotebookNode, *, repeats: bool
+) -> Iterator[NotebookNode]:
+    """Yield the cells to publish; `rank` is the level that a cell's topmost headings get.
+
+    Where a chapter repeats a notebook, what is told once stands at the chapter's level, and all
+    else one below, in the first run as in those that follow.
+    """
+    title_rank = 3 if section.parent else 2
+    once_rank = title_rank + (section.title is not None)
+    rank = max(3, once_rank) if repeats else once_rank
+    about = {"section": section.prefix, "role": "", "input_shown": True}
+    shared = repeats or section.parent
+    file = f"{section.path.name} for {section.prefix}" if shared else section.path.name
+    if section.title is not None:
+        heading = nbformat.v4.new_markdown_cell(f"# {section.title}", id=f"{section.prefix}-title")
+        heading.metadata.poolae = {**about, "source": file, "rank": title_rank}
+        yield heading
+    for position, cell in enumerate(notebook.cells, start=1):
+        tags = set(cell.metadata.get("tags", []))
+        if tags & DROPPED or (section.parent and "once" in tags) or cell.cell_type == "raw":
+            continue
+        cell.id = f"{section.prefix}-{position}"
+        cell.metadata.poolae = {
+            **about,
+            "source": f"{file}, cell {position}",
+            "rank": once_rank if "once" in tags else rank,
+            "role": next((role for role in HOISTED if role in tags), ""),
+        }
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output
+                for output in cell.outputs
+                if not INTERACTIVE & set(output.get("data", {})) and "hide-output" not in tags
+            ]
+            shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
+            draws = any("<figure" in html for html in shown)
+            cell.metadata.poolae.input_shown = draws or "hide-input" not in tags
+            cell.metadata.poolae.stamp = _stamp(notebook, cell)
+        yield cell
+
+
+def _stamp(notebook: NotebookNode, cell: NotebookNode) -> str:
+    """Say what a cell's figures were drawn from, where, and in what time; not what is unknown."""
+    about = notebook.metadata.get("poolae", {})
+    papermill = notebook.metadata.get("papermill", {})
+    given = papermill.get("parameters", {})
+    commit, device = about.get("commit", "unknown"), about.get("device")
+    seeds = given.get("seeds") or ([given["seed"]] if "seed" in given else [])
+    seconds = cell.metadata.get("papermill", {}).get("duration")
+    facts = [
+        f"commit {commit}" if commit != "unknown" else "",
+        # Of a folder its name: where it lies is nobody else's business.
+        f"data {str(given['data']).rstrip('/').rpartition('/')[2]}" if "data" in given else "",
+        f"profile {given['profile']}" if "profile" in given else "",
+        f"seed{'s' * (len(seeds) > 1)} {_listed(seeds)}" if seeds else "",
+        about.get("processor", "") + (f" ({device}, {about['precision']})" if device else ""),
+        f"drawn in {_lasting(seconds)}" if seconds is not None else "",
+    ]
+    return "\N{NO-BREAK SPACE}· ".join(filter(None, facts))
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    if len(numbers) > 2 and list(numbers) == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}–{numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 0.1:
+        return "less than 0.1 s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{seconds:.2g} s"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+# Export ----------------------------------------------------------------------------------------
+
+
+def export(notebook: NotebookNode, paper: Mapping[str, Any]) -> str:
+    """Export the merged notebook through the project's template."""
+    priority = {"display_data_priority": [*SHOWN_TYPES, "text/plain"]}
+    exporter = HTMLExporter(
+        config=Config({"NbConvertBase": priority}),
+        template_name=TEMPLATE.name,
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        filters={"prose": prose},
+    )
+    exporter.environment.globals["paper"] = paper
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def prose(markdown: str, cell: NotebookNode) -> str:
+    """Convert a cell's Markdown to HTML, with its mathematics as MathML."""
+    where = cell.metadata.poolae.source
+    renderer = _Renderer(where, attachments=cell.get("attachments", {}))
+    names = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
+    html, state = MarkdownWithMath(renderer, plugins=map(import_plugin, names)).parse(markdown)
+    if unused := set(state.env.get("ref_footnotes", {})) - set(state.env.get("footnotes", [])):
+        name = min(unused).lower()
+        raise UserError(f"{where} has a footnote [^{name}] that its text never calls: call it.")
+    return html
+
+
+class _Renderer(IPythonRenderer):
+    def __init__(self, where: str, **options: Any):
+        super().__init__(escape=False, exclude_anchor_links=True, **options)
+        self.where = where
+
+    def inline_math(self, body: str) -> str:
+        return mathml(body, self.where)
+
+    def block_math(self, body: str) -> str:
+        labels: list[str] = []
+        body = re.sub(r"\\label\{([\w-]+)\}", lambda match: labels.append(match[1]) or "", body)
+        identifier = f' id="{labels[0]}"' if labels else ""
+        return f'<span class="equation"{identifier}>{mathml(body, self.where, "block")}</span>'
+
+    def footnote_ref(self, key: str, index: int) -> str:
+        return f'<sup><a class="noteref" data-note="{index}"></a></sup>'
+
+    def footnote_item(self, text: str, key: str, index: int) -> str:
+        return f'<li data-note="{index}">{text}</li>'
+
+    def footnotes(self, text: str) -> str:
+        return f'<ol class="notes">{text}</ol>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        # Starred, since the page numbers its equations itself.
+        starred = name.rstrip("*") + "*"
+        return self.block_math(rf"\begin{{{starred}}}{body}\end{{{starred}}}")
+
+
+def _policy(script: str) -> str:
+    """Return the content policy that has the browser itself refuse all loading."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; worker-src blob:"  # the page's own text
+    )
+
+
+def _provenance(provenance: Mapping[str, str | DataFrame]) -> str:
+    texts = {name: value for name, value in provenance.items() if isinstance(value, str)}
+    facts = "".join(f"<dt>{escape(n)}</dt><dd>{escape(text)}</dd>" for n, text in texts.items())
+    tables = "".join(
+        table_html(value, f"made-{slug(name)}", name)
+        for name, value in provenance.items()
+        if name not in texts
+    )
+    return (f"<dl>{facts}</dl>" if facts else "") + tables
+
+
+LARGEST = 18_000_000  # characters of networks; with more, they get a page of their own
+
+
+def render(
+    sections: Sequence[Section],
+    target: Path,
+    *,
+    title: str,
+    authors: Sequence[str],
+    provenance: Mapping[str, str | DataFrame],
+    subtitle: str | None = None,
+    tools: Mapping[str, Any] | None = None,
+) -> Path:
+    """Render executed notebooks as one self-contained HTML file.
+
+    Cells tagged ``parameters``, ``injected-parameters`` or ``hide`` are left out, and those
+    tagged ``once`` where a section continues another. ``hide-input`` leaves out the code alone,
+    but not that of a figure or table; ``hide-output`` what it printed.
+    Under each figure and table stand a link to its code and, as far as the notebook's metadata
+    tell (`execute.execute_notebook`), what drew it from which data, where and in what time.
+    What the cells tagged ``abstract`` and ``key-figure`` show moves to the head of the page.
+    Equal notebooks give an equal file.
+
+    Parameters
+    ----------
+    sections
+        The notebooks, in reading order.
+    target
+        The file to write. It appears whole or not at all.
+    title, subtitle, authors
+        The head of the page.
+    provenance
+        The appendix "How this was made": a text or a table for each name.
+    tools
+        Data of the reader's tools, from `tools.tools`, with any of these keys: `curves` and
+        `samples` for the explorer of error bounds (`tools.describe_curves`, a list of
+        `tools.describe_sample`); `networks` and `photographs` for colouring a photograph
+        (a list of `tools.describe_network`, `tools.photographs`). They become the last
+        chapter, "Try it yourself", with the figures `fig-explorer` and `fig-photograph`. If the
+        networks are very large, they go to a second file beside `target`, which links to it.
+
+    Returns
+    -------
+    Path
+        `target`.
+
+    Raises
+    ------
+    UserError
+        If a notebook is missing or did not run to its end, a name is used twice, a reference,
+        citation or footnote leads nowhere, mathematics cannot be read, an image has no
+        alternative text, or the page would load something.
+    """
+    target, tools = Path(target), dict(tools or {})
+    head = {
+        "title": title,
+        "subtitle": subtitle,
+        "authors": [authors] if isinstance(authors, str) else list(authors),
+    }
+    apart = {}
+    if sum(len(network["weights"]) for network in tools.get("networks", [])) > LARGEST:
+        apart = {name: tools.pop(name) for name in ("networks", "photographs") if name in tools}
+        second = target.with_name(f"{target.stem}-photograph.html")
+        tools["elsewhere"] = second.name
+    _write(sections, target, head, provenance, tools)
+    if apart:
+        _write([], second, head, {}, apart)
+    return target
+
+
+def _write(
+    sections: Sequence[Section],
+    target: Path,
+    head: Mapping[str, Any],
+    provenance: Mapping[str, str | DataFrame],
+    tools: Mapping[str, Any],
+) -> None:
+    notebooks = [read(section.path) for section in sections]
+    script = _template("page.js") + (_template("tools.js") if tools else "")
+    paper = {
+        **head,
+        "date": max(filter(None, map(_computed, notebooks)), default=None),
+        "style": _template("style.css"),
+        "script": script,
+        "policy": _policy(script),
+        "provenance": _provenance(provenance),
+        "appendix": "sec-how-this-was-made",
+        "tools": tools,
+        "embedded": _embedded(tools),
+    }
+    page = finish(export(merge(sections, notebooks), paper), load_references())
+    with replacing(target) as draft:
+        draft.write_text(page, encoding="utf-8")

@@ -1,0 +1,215 @@
+"""Figures, tables and computed prose, as notebooks show them and the report collects them.
+
+What a notebook displays through `show` and `table` is a complete ``<figure>``: it reads well in
+JupyterLab as it stands, and `poolae.paper.page` numbers it. Captions are plain text, in which the
+report understands ``[Figure](#fig-name)``, ``[@key]`` and ``$mathematics$``.
+
+matplotlib, pandas and IPython are imported where they are used, so that importing this costs
+nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import struct
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+Format = str | Callable[[Any], str]
+
+PNG_SCALE = 2  # image pixels per CSS pixel: sharp on a laptop's screen
+CSS_DPI = 96
+MISSING = "–"
+UNQUOTED = " !'()*+,/:;=@[]{}|^~$?`"  # what may stand in a data URI in an attribute of HTML
+SHORT = 20  # characters that a cell keeps on one line: an interval, an arm's name
+
+
+def show(fig: Figure, name: str, caption: str, alt: str) -> None:
+    """Close a matplotlib figure and display it with its caption and alternative text.
+
+    Parameters
+    ----------
+    fig
+        The figure. It is closed, so that no backend draws it a second time.
+    name
+        Its name in the report, unique there, referred to as ``[Figure](#fig-name)``.
+    caption
+        Plain text that says what is seen.
+    alt
+        What a reader who cannot see the figure needs to know of it.
+
+    Raises
+    ------
+    ValueError
+        If `name` is not of lower-case letters, digits and hyphens, or `alt` is empty.
+    """
+    from matplotlib import pyplot as plt
+
+    html = figure_html(fig, name, caption, alt)
+    plt.close(fig)
+    _display({"text/html": html, "text/plain": f"[Figure {name}: {alt}]"})
+
+
+def table(
+    frame: DataFrame, name: str, caption: str, formats: Mapping[Any, Format] | None = None
+) -> None:
+    """Display a data frame as a captioned table.
+
+    Parameters
+    ----------
+    frame
+        The table. Its index is shown unless it merely counts the rows.
+    name
+        Its name in the report, unique there, referred to as ``[Table](#tbl-name)``.
+    caption
+        Plain text that says what is listed.
+    formats
+        For a column, a format specification such as ``".3f"`` or a function of the value.
+
+    Raises
+    ------
+    ValueError
+        If `name` is not of lower-case letters, digits and hyphens, or `formats` names a column
+        that `frame` does not have.
+    """
+    html = table_html(frame, name, caption, formats)
+    _display({"text/html": html, "text/plain": f"{caption}\n{frame}"})
+
+
+def say(markdown_text: str) -> None:
+    """Display Markdown, for prose and headings with computed numbers in them."""
+    _display({"text/markdown": markdown_text, "text/plain": markdown_text})
+
+
+def figure_html(fig: Figure, name: str, caption: str, alt: str) -> str:
+    """Return the ``<figure>`` that `show` displays; equal figures give equal text."""
+    identifier = _identifier("fig", name)
+    if not alt.strip():
+        raise ValueError(f"figure {name!r} needs alternative text, got {alt!r}")
+    png = _png(fig)
+    content = base64.b64encode(png).decode("ascii")
+    source = min(_svg_uri(_svg(fig)), f"data:image/png;base64,{content}", key=len)
+    width, height = (round(side / PNG_SCALE) for side in struct.unpack(">II", png[16:24]))
+    return (
+        f'<figure id="{identifier}">'
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}" src="{source}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def table_html(
+    frame: DataFrame, name: str, caption: str, formats: Mapping[Any, Format] | None = None
+) -> str:
+    """Return the ``<figure>`` that `table` displays."""
+    from pandas import RangeIndex
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    identifier = _identifier("tbl", name)
+    formats = formats or {}
+    if unknown := [column for column in formats if column not in frame.columns]:
+        raise ValueError(f"table {name!r} has no column {unknown[0]!r} to format")
+
+    index = frame.index
+    counts_rows = isinstance(index, RangeIndex) and index.name is None
+    levels = [] if counts_rows else [index.get_level_values(i) for i in range(index.nlevels)]
+    numeric = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
+    ways = [formats.get(column) for column in frame.columns]
+
+    # A corner without words heads nothing.
+    head = [_cell("th", n, scope="col") if n else "<td></td>" for n in index.names[: len(levels)]]
+    head += [
+        _cell("th", _label(column), scope="col", number=number)
+        for column, number in zip(frame.columns, numeric, strict=True)
+    ]
+    body = []
+    for position, row in enumerate(frame.itertuples(index=False, name=None)):
+        cells = [_cell("th", _text(level[position]), scope="row") for level in levels]
+        cells += [
+            _cell("td", _text(value, way), number=number)
+            for value, way, number in zip(row, ways, numeric, strict=True)
+        ]
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        f'<figure class="table" id="{identifier}"><figcaption>{escape(caption)}</figcaption>'
+        f"<table><thead><tr>{''.join(head)}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table></figure>"
+    )
+
+
+def _identifier(kind: str, name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise ValueError(f"a name has lower-case letters, digits and hyphens only, got {name!r}")
+    return f"{kind}-{name}"
+
+
+def _svg(fig: Figure) -> str:
+    import matplotlib
+
+    buffer = io.BytesIO()
+    # Without the salt and the empty date, equal figures would differ in every run.
+    with matplotlib.rc_context({"svg.hashsalt": "poolae", "svg.fonttype": "path"}):
+        fig.savefig(
+            buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None}
+        )
+    return buffer.getvalue().decode("utf-8")
+
+
+def _png(fig: Figure) -> bytes:
+    buffer = io.BytesIO()
+    fig.savefig(
+        buffer,
+        format="png",
+        bbox_inches="tight",
+        dpi=PNG_SCALE * CSS_DPI,
+        metadata={"Software": None},
+    )
+    return buffer.getvalue()
+
+
+def _svg_uri(svg: str) -> str:
+    """Return a drawing as a data URI: as text, which takes a quarter less than base64."""
+    svg = re.sub(
+        r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.S
+    )
+    svg = re.sub(r"\s+", " ", re.sub(r">\s+<", "><", svg)).strip()
+    if "'" not in svg:
+        svg = svg.replace('"', "'")  # the attribute that it goes into has the others
+    return f"data:image/svg+xml,{quote(svg, safe=UNQUOTED)}"
+
+
+def _cell(tag: str, text: str, *, scope: str | None = None, number: bool = False) -> str:
+    text = str(text)
+    short = scope != "col" and " " in text and len(text) <= SHORT
+    kind = "number" if number else "short" if short else None
+    attributes = (f' scope="{scope}"' if scope else "") + (f' class="{kind}"' if kind else "")
+    return f"<{tag}{attributes}>{escape(text)}</{tag}>"
+
+
+def _label(column: Any) -> str:
+    return " ".join(map(str, column)) if isinstance(column, tuple) else str(column)
+
+
+def _text(value: Any, way: Format | None = None) -> str:
+    from pandas import isna
+
+    if callable(way):
+        return way(value)
+    if isna(value) is True:  # an array in a cell gives an array, and is not missing
+        return MISSING
+    if way is not None:
+        return format(value, way)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _display(bundle: dict[str, str]) -> None:
+    from IPython.display import display
+
+    display(bundle, raw=True)

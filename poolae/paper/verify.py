@@ -1,0 +1,155 @@
+"""Is the record reproducible here? A small part of it is trained again and compared.
+
+`figures/verify.csv` holds numbers of the profile `smoke`, of drawn daisies, which every checkout
+can make, in float32. On the machine of the record they must come out equal. Elsewhere sums are
+taken in another order; what that does was measured and is on record too: the same runs on more
+threads, and with narrower instructions, as another kind of processor has. A number may differ by
+`FACTOR` times the most that any of these changed it.
+
+The scale is so small because rounding grows with every step: after 24 steps it changes the error
+of pool0 by 3e-7 and of pool3 by 1e-4, where a learning rate 10 % off changes it by 3e-4.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+
+from poolae.files import build_folder, replacing
+from poolae.machine import processor_model
+from poolae.settings import DEPTHS, Settings, UserError, make_settings
+from poolae.train import runs
+
+RECORD = Path(__file__).parents[2] / "figures" / "verify.csv"
+# Accuracy at a bound is not among them: it moves by whole values of pixels, or not at all.
+METRICS = ("mean_absolute_error", "gain_8_up", "ciede2000", "training_error", "last_losses")
+MACHINE = ("processor", "model", "threads", "torch")
+PROFILE = "smoke"
+FACTOR = 8  # a kind of processor that is not on record may do what none of these did
+DIGITS = 8  # significant ones that are stored
+LAST = 8  # losses, of which the mean is compared
+NARROW = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+# Environments whose sums differ; the first is that of the numbers of record. `loop.settle_in`
+# takes SLURM's word for the cores that it has.
+KINDS: dict[str, dict[str, str]] = {
+    "as it is": {"SLURM_CPUS_PER_TASK": "1"},
+    "two threads": {"SLURM_CPUS_PER_TASK": "2"},
+    "narrow": {"SLURM_CPUS_PER_TASK": "1", **NARROW},
+    "narrow, two threads": {"SLURM_CPUS_PER_TASK": "2", **NARROW},
+}
+
+
+def settings_of(depth: int) -> Settings:
+    """Return the settings of a run that is verified."""
+    return make_settings(depth, profile=PROFILE, precision="float32")
+
+
+def rerun(kind: str = "as it is", depths: Sequence[int] = DEPTHS) -> pd.DataFrame:
+    """Train the networks afresh; return a row of numbers for each."""
+    results = build_folder() / "verify"
+    shutil.rmtree(results, ignore_errors=True)
+    rows = []
+    for depth in depths:
+        run = runs.train(settings_of(depth), results)
+        numbers = {**run.scores.mean(), "last_losses": run.losses["loss"].tail(LAST).mean()}
+        rows.append(
+            {
+                "arm": f"pool{depth}",
+                "kind": kind,
+                **{metric: float(f"{numbers[metric]:.{DIGITS}g}") for metric in METRICS},
+                "processor": run.about["processor"],
+                "model": processor_model(),
+                "threads": run.about["threads"],
+                "torch": run.about["versions"]["torch"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the block, and for processes that it starts."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def write_record() -> Path:
+    """Train every network in every one of `KINDS` and store the numbers."""
+    tables = []
+    for kind, variables in KINDS.items():
+        # PyTorch reads the variables once, when it is imported: hence another process.
+        with (
+            environment(variables),
+            ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        ):
+            tables.append(pool.submit(rerun, kind).result())
+    with replacing(RECORD) as temporary:
+        pd.concat(tables).to_csv(temporary, index=False, lineterminator="\n")
+    return RECORD
+
+
+def verify(depths: Sequence[int] = DEPTHS) -> pd.DataFrame:
+    """Train networks again, as those of record were, and compare; see `compare`."""
+    with environment(KINDS["as it is"]):
+        return compare(pd.read_csv(RECORD), rerun(depths=depths))
+
+
+def compare(record: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Hold numbers against those on record.
+
+    Parameters
+    ----------
+    record
+        Rows of `RECORD`, of every kind.
+    found
+        From `rerun`.
+
+    Returns
+    -------
+    DataFrame
+        A row per arm and metric: `record`, `found`, `tolerance` and `same`. The tolerance is 0 on
+        the machine of the record, else `FACTOR` times the most that another kind changed this
+        very number, and at least the last digit that is stored.
+
+    Raises
+    ------
+    UserError
+        If the record does not hold a run once in every kind.
+    """
+    rows = []
+    for _, new in found.iterrows():
+        own = record[record["arm"] == new["arm"]].set_index("kind")
+        if sorted(own.index) != sorted(KINDS):
+            raise UserError(
+                f"{RECORD} holds {new['arm']} {len(own)} times, not once for each of "
+                f"{', '.join(KINDS)}: restore the file."
+            )
+        old, others = own.loc["as it is"], own.drop(index="as it is")
+        here = all(str(old[key]) == str(new[key]) for key in MACHINE)
+        for metric in METRICS:
+            changed = (others[metric] - old[metric]).abs().max()
+            digit = abs(old[metric]) * 10.0 ** (1 - DIGITS)
+            tolerance = 0.0 if here else max(FACTOR * changed, digit)
+            rows.append(
+                {
+                    "run": new["arm"],
+                    "metric": metric,
+                    "record": old[metric],
+                    "found": new[metric],
+                    "tolerance": tolerance,
+                    "same": abs(new[metric] - old[metric]) <= tolerance,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""Training one network, and the finished runs on disk; begin with `loop`."""

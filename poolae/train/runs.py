@@ -1,0 +1,511 @@
+"""Finished runs on disk: train one, or load what is there and still valid.
+
+A run's folder holds
+    weights.safetensors   the trained network, with its settings as metadata
+    losses.csv            loss and seconds of every step
+    snapshots.npy         predictions of one test image along the way, (K, 2, H, W)
+    predictions.npy       chroma of the test images, (N, 2, H, W) float16
+    scrambled.npy         the same, predicted from shuffled tiles that were put back after
+    gradients.npy         on which input pixels the middle of the output depends, (H, W)
+    scores.csv            one row per test image
+    run.json              settings, timing, machine; written last, so it marks the rest as whole
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from poolae import data, metrics
+from poolae.files import RUN_FILE, build_folder, code_digest, replacing
+from poolae.machine import check_memory, commit, processor
+from poolae.settings import Settings, UserError, from_name, make_settings
+
+CHECKPOINT_FILE = "checkpoint.safetensors"  # gone when the run is finished
+SCORED = 256  # images whose metrics are computed together
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run in `folder`; everything is read when it is asked for."""
+
+    folder: Path
+    about: dict  # contents of run.json
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings it was trained with."""
+        return Settings(**self.about["settings"])
+
+    @property
+    def name(self) -> str:
+        """Its name, such as "pool2-seed0"."""
+        return self.settings.name
+
+    @property
+    def arm(self) -> str:
+        """The name that it shares with the same network trained from other seeds."""
+        return self.settings.arm
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is of the published networks, as the report's other runs are trained."""
+        s = self.settings
+        return bool(re.fullmatch(r"pool\d(-published|-cleared)?", s.arm)) and s.split == s.seed
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """Columns `loss` (L1 of the batch) and `seconds`, indexed by step from 1."""
+        return pd.read_csv(self.folder / "losses.csv", index_col="step")
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per test image: `mean_absolute_error` and `accuracy_0.000` ... `_0.100`."""
+        path = self.folder / "scores.csv"
+        return pd.read_csv(path, index_col="image", encoding_errors="surrogateescape")
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """Predicted chroma of the test images, (N, 2, H, W) float16 in [0, 1]."""
+        return np.load(self.folder / "predictions.npy", mmap_mode="r")
+
+    @cached_property
+    def gradients(self) -> np.ndarray:
+        """On which input pixels the middle of the output depends: `models.gradient_map`."""
+        return np.load(self.folder / "gradients.npy")
+
+    @cached_property
+    def snapshots(self) -> np.ndarray:
+        """Predictions of the first test image along training, (K, 2, H, W) in [0, 1]."""
+        return np.load(self.folder / "snapshots.npy")
+
+    def accuracy_curve(self) -> np.ndarray:
+        """Mean accuracy over the test images at each of `metrics.BOUNDS`."""
+        columns = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
+        return self.scores[columns].mean().to_numpy()
+
+    def predict(self, lightness: np.ndarray) -> np.ndarray:
+        """Return the chroma (2, H, W) in [0, 1] of one lightness plane (1, H, W) in [0, 1]."""
+        return self._ready.predict_array(np.ascontiguousarray(lightness[None], np.float32))[0]
+
+    def colourise(self, picture: np.ndarray | str | os.PathLike) -> np.ndarray:
+        """Return a picture in the colours that this network gives it.
+
+        Parameters
+        ----------
+        picture
+            A file, or an array: grey (H, W) or sRGB (H, W, 3), uint8 or float in [0, 1].
+
+        Returns
+        -------
+        (H, W, 3) float32 array
+            sRGB in [0, 1]. The colours are predicted at the size that the network was trained
+            at and laid over the picture's own lightness.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be read or the array is no picture.
+        """
+        from skimage.transform import resize
+
+        rgb = _as_rgb(picture)
+        lightness, _ = data.rgb_to_lab01(rgb)
+        size = self.settings.size
+        small = resize(lightness[0], (size, size), anti_aliasing=True).astype(np.float32)
+        chroma = self.predict(small[None])
+        full = np.stack([resize(plane, rgb.shape[:2]) for plane in chroma]).astype(np.float32)
+        return data.lab01_to_rgb(lightness, full)
+
+    @cached_property
+    def _ready(self):
+        return self.network()
+
+    def _repr_html_(self) -> str:
+        s, about = self.settings, self.about
+        rows = {
+            "network": f"{s.arm}, {about['parameters']:,} parameters",
+            "data": f"{escape(s.data)}, {about['test_images']} test images",
+            "scale": s.scale,
+            "mean absolute error": f"{self.scores['mean_absolute_error'].mean():.4f}",
+            "commit": about["commit"],
+        }
+        lines = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
+        return f"<table><caption>{self.name}</caption>{lines}</table>"
+
+    def network(self):
+        """Rebuild the trained `Autoencoder`, on the CPU, ready to predict."""
+        from safetensors.torch import load_file
+
+        from poolae.models import build_for
+
+        network = build_for(self.settings)
+        network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        return network.eval()
+
+
+def train(
+    settings: Settings,
+    results: str | os.PathLike,
+    watch: Callable[[int, dict[str, np.ndarray]], None] | None = None,
+) -> Run:
+    """Return the finished run of `settings` under `results`, training what is missing.
+
+    A run that is there and was made from the same settings, data and code is
+    loaded, in whatever precision if none is asked for; one that was interrupted goes on
+    from its checkpoint; if only the metrics have changed, the stored predictions are
+    scored again.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    results
+        Folder of one data set and profile; the run's is `results/runs/<name>`.
+    watch
+        As in `loop.fit`.
+
+    Raises
+    ------
+    UserError
+        If the data cannot be had, training diverges, or a file cannot be written.
+    """
+    folder = Path(results) / "runs" / settings.name
+    images = data.load_for(settings)
+    about = _read_about(folder)
+    settings = _in_its_precision(settings, about)
+    print_ = fingerprint(settings, images)
+    if about is None or about["fingerprint"] != print_:
+        check_memory(memory_needed(settings, images), f"Training {settings.name}")
+        about = _train(settings, images, folder, print_, watch)
+    scorer = code_digest("metrics/scores", "data/colour")
+    if about.get("scored_with") != scorer:
+        run = Run(folder, about)
+        scores = score(np.asarray(run.predictions, np.float32), images)
+        scrambled = np.load(folder / "scrambled.npy").astype(np.float32)
+        scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, images.test.chroma)
+        scores["training_error"] = about["training_error"]
+        with replacing(folder / "scores.csv") as temporary:
+            # A file name may hold bytes that are no UTF-8.
+            scores.to_csv(temporary, float_format="%.6g", errors="surrogateescape")
+        about["scored_with"] = scorer
+        with replacing(folder / RUN_FILE) as temporary:
+            temporary.write_text(json.dumps(about, indent=1))
+    return Run(folder, about)
+
+
+def train_together(settings: Settings, results: str | os.PathLike) -> None:
+    """`train` in all the processes of `parallel.together`, which may be one.
+
+    They share the training; the first also evaluates the network and writes the run.
+
+    Raises
+    ------
+    UserError
+        As `train`, or if the processes do not find the same data and results.
+    """
+    from poolae.train import parallel
+
+    folder = Path(results) / "runs" / settings.name
+    with parallel.first_ahead():  # it decodes for all
+        images = data.load_for(settings)
+    about = _read_about(folder)
+    settings = _in_its_precision(settings, about)
+    print_ = fingerprint(settings, images)
+    about = about or {"fingerprint": None}
+    parallel.agree("data and results", (print_, about["fingerprint"]))
+    if parallel.is_first():
+        train(settings, results)
+    elif about["fingerprint"] != print_:
+        _fit(settings, images, folder, print_)
+
+
+def memory_needed(settings: Settings, images: data.Data) -> int:
+    """Return about how many bytes a training process takes at its peak.
+
+    Measured with PyTorch 2.13 on a CPU: 370 MB for Python and PyTorch, 14 to 27 bytes for each
+    value of a batch's feature maps, and weight, gradient, average and the optimisers' state.
+    """
+    from poolae.models import build_for
+
+    network = build_for(settings)
+    values = sum(stage.values(settings.size) for stage in network.stages)
+    pixels = len(images.test) * settings.size**2
+    return (
+        370_000_000
+        + 28 * settings.batch_size * values
+        + 24 * network.parameter_count
+        + 4 * (3 + 3 * 2) * pixels  # the test images, and what is predicted of them
+        + 300 * SCORED * settings.size**2  # metrics
+    )
+
+
+def score(predicted: np.ndarray, images: data.Data) -> pd.DataFrame:
+    """Return one row of `metrics.image_scores` per test image, indexed by its name."""
+    rarity = metrics.colour_rarity(images.train.in_memory()[1])
+    test = images.test
+    # A part at a time: the metrics take many times the memory of the images.
+    parts = (slice(k, k + SCORED) for k in range(0, len(test), SCORED))
+    scores = (
+        metrics.image_scores(predicted[p], test.chroma[p], test.lightness[p], rarity) for p in parts
+    )
+    table = pd.concat([pd.DataFrame(part) for part in scores])
+    return table.set_index(pd.Index(test.names, name="image"))
+
+
+def fingerprint(settings: Settings, images: data.Data) -> str:
+    """Return a digest of all that decides a run's weights, except the machine.
+
+    The names of the data and of the profile do not count, what they stand for does; of the code,
+    that of networks and training counts, but not their comments.
+    """
+    parts = [
+        json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
+        images.images.key,
+        json.dumps([images.train.names, images.test.names]),
+        code_digest("models", "train/loop", "train/parallel"),
+    ]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def results_folder(source: str, profile: str) -> Path:
+    """Return where the results of a data source and profile belong: build/<data>-<profile>."""
+    slug = re.sub(r"[^A-Za-z0-9._-]", "_", source.rstrip("/").rpartition("/")[2])
+    return build_folder() / f"{slug}-{profile}"
+
+
+def choose(
+    depths: Iterable[int],
+    seeds: Iterable[int],
+    others: Iterable[str] = (),
+    *,
+    recipe: str = "corrected",
+    data: str = "synthetic",
+    profile: str = "quick",
+    precision: str = "auto",
+) -> list[Settings]:
+    """Return the settings of the published networks of these depths and seeds, and of others.
+
+    Parameters
+    ----------
+    depths, seeds
+        Every combination of the two, ordered by depth, then seed.
+    others
+        Names of further runs, such as "dilated-seed0".
+    recipe, data, profile, precision
+        As in `settings.make_settings`.
+    """
+    made = [
+        make_settings(depth, seed, recipe, data, profile, precision=precision)
+        for depth in depths
+        for seed in seeds
+    ]
+    return made + [from_name(name, data, profile, precision) for name in others]
+
+
+def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
+    """Return these runs, finished, in the same order.
+
+    Raises
+    ------
+    UserError
+        If one is missing; the sentence names it.
+    """
+    found = []
+    for settings in wanted:
+        folder = Path(results) / "runs" / settings.name
+        if (about := _read_about(folder)) is None:
+            raise UserError(
+                f"The run {settings.name} is not in {results}: train it with notebooks/02_train, "
+                "or all of them with `make report`."
+            )
+        found.append(Run(folder, about))
+    return found
+
+
+def load(name: str, results: str | os.PathLike | None = None) -> Run:
+    """Return one finished run by its name, such as "pool1-seed0".
+
+    Parameters
+    ----------
+    name
+        As in `table`.
+    results
+        Folder of the results; default those of `make report`, build/synthetic-quick.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name.
+    """
+    return find(results or results_folder("synthetic", "quick"), [from_name(name)])[0]
+
+
+def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
+    """Return all finished runs under `build` (default: the checkout's), a row each."""
+    rows = []
+    for path in sorted(Path(build or build_folder()).glob(f"*/runs/*/{RUN_FILE}")):
+        if (about := _read_about(path.parent)) is None or "scored_with" not in about:
+            continue
+        run = Run(path.parent, about)
+        means = run.scores.mean()
+        rows.append(
+            {
+                "results": path.parents[2].name,
+                "name": run.name,
+                "arm": run.arm,
+                "seed": about["settings"]["seed"],
+                "steps": about["settings"]["steps"],
+                "parameters": about["parameters"],
+                "mean_absolute_error": means["mean_absolute_error"],
+                "accuracy_0.050": means["accuracy_0.050"],
+                "training_seconds": about["training_seconds"],
+                "commit": about["commit"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _as_rgb(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
+    if not isinstance(picture, np.ndarray):
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(picture) as opened:
+                picture = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        except OSError as error:
+            raise UserError(f"{picture} cannot be read as an image: {error}.") from None
+    if picture.dtype == np.uint8:
+        picture = picture / np.float32(255)
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=-1)
+    if picture.ndim != 3 or picture.shape[-1] != 3:
+        raise UserError(
+            f"An array of shape {picture.shape} is no picture: give (H, W) or (H, W, 3)."
+        )
+    return picture.astype(np.float32)
+
+
+def find_or_train(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
+    """Return these runs, in the same order, training those that are missing.
+
+    Under `make report` they are all there; a notebook that is run by hand gets
+    what it needs.
+    """
+    return [train(settings, results) for settings in wanted]
+
+
+def _read_about(folder: Path) -> dict | None:
+    """Return what a finished run says of itself; None where there is none of this version."""
+    try:
+        about = json.loads((folder / RUN_FILE).read_text())
+        Settings(**about["settings"])
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None
+    return about
+
+
+def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
+    """Give "auto" a value: that of the finished run, if there is one, or else what fits here."""
+    if settings.precision != "auto":
+        return settings
+    if about is not None:
+        return replace(settings, precision=about["settings"]["precision"])
+    from poolae.train import precision
+
+    return precision.resolve(settings)
+
+
+def _fit(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> tuple:
+    from poolae.train import loop
+
+    loop.settle_in()
+    return loop.fit(
+        settings,
+        images.train.lightness,
+        images.train.chroma,
+        images.test.lightness[0],
+        folder / CHECKPOINT_FILE,
+        print_,
+        watch,
+    )
+
+
+def _train(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> dict:
+    import torch
+    from safetensors.torch import save_file
+
+    from poolae.models import effective_receptive_field, gradient_map
+    from poolae.train.loop import device
+    from poolae.train.parallel import processes
+    from poolae.train.precision import choose
+
+    began = time.monotonic()
+    network, history = _fit(settings, images, folder, print_, watch)
+    test, some = images.test, slice(len(images.test))
+    predicted = network.predict_array(test.lightness)
+    scrambled = network.predict_array(data.shuffle_tiles(test.lightness, settings.split))
+    scrambled = data.shuffle_tiles(scrambled, settings.split, back=True)
+    fitted = network.predict_array(images.train.lightness[some])
+    training_error = metrics.mean_absolute_error(fitted, images.train.chroma[some]).mean()
+    gradients = gradient_map(copy.deepcopy(network).cpu(), test.lightness[:16])
+    about = {
+        "name": settings.name,
+        "settings": settings.asdict(),
+        "fingerprint": print_,
+        "data_key": images.images.key,
+        "training_images": len(images.train.names),
+        "test_images": len(images.test.names),
+        "parameters": network.parameter_count,
+        "receptive_field": network.receptive_field,
+        "effective_receptive_field": effective_receptive_field(gradients),
+        "bottleneck_values": min(s.values(settings.size) for s in network.stages[:-1]),
+        "macs": network.macs(settings.size),
+        "training_error": float(training_error),
+        "training_seconds": float(history["seconds"].sum()),
+        "seconds": time.monotonic() - began,
+        "device": next(network.parameters()).device.type,
+        "precision_why": choose(device(), settings.precision).why,
+        "processes": processes(),
+        "threads": torch.get_num_threads(),
+        "processor": processor(),
+        "versions": {p: version(p) for p in ("torch", "numpy", "scikit-image")},
+        "commit": commit(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    losses = pd.DataFrame({"loss": history["loss"], "seconds": history["seconds"]})
+    losses.index = pd.RangeIndex(1, settings.steps + 1, name="step")
+    weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+    # The old mark goes first: until the new one is written, the folder is not a finished run.
+    (folder / RUN_FILE).unlink(missing_ok=True)
+    with replacing(folder / "weights.safetensors") as temporary:
+        save_file(weights, temporary, {"settings": json.dumps(settings.asdict())})
+    with replacing(folder / "losses.csv") as temporary:
+        losses.to_csv(temporary, float_format="%.6g")
+    arrays = {
+        "snapshots": history["snapshots"],
+        "predictions": predicted.astype(np.float16),
+        "scrambled": scrambled.astype(np.float16),
+        "gradients": gradients,
+    }
+    for name, array in arrays.items():
+        with replacing(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, array)
+    with replacing(folder / RUN_FILE) as temporary:
+        temporary.write_text(json.dumps(about, indent=1))
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return about
