@@ -84,11 +84,12 @@ def test_a_notebook_that_runs_takes_its_place(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.ipynb", "out.ipynb"]
 
 
-def test_the_device_is_that_of_the_run_trained_beside_the_notebook(tmp_path):
+def test_device_and_precision_are_those_of_the_run_trained_beside_the_notebook(tmp_path):
     target = tmp_path / "02_train.ipynb"
-    assert notebooks._device_beside(target) == {}
-    (tmp_path / runs.RUN_FILE).write_text('{"device": "cuda", "threads": 1}')
-    assert notebooks._device_beside(target) == {"device": "cuda"}
+    assert notebooks._run_beside(target) == {}
+    known = {"device": "cuda", "threads": 1, "settings": {"precision": "bfloat16", "seed": 0}}
+    (tmp_path / runs.RUN_FILE).write_text(json.dumps(known))
+    assert notebooks._run_beside(target) == {"device": "cuda", "precision": "bfloat16"}
 
 
 @pytest.mark.fault(
