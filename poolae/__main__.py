@@ -2,174 +2,173 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from pathlib import Path
+
+import click
 
 from poolae.building import check_shared, claim, mark_shared, remove_leftovers
 from poolae.files import build_folder, cannot_write, replacing
 from poolae.settings import PROFILES, UserError, from_name, make_settings
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit code. A `UserError` is printed as its one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m poolae", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    choice = argparse.ArgumentParser(add_help=False)
-    choice.add_argument("--data", default="synthetic")
-    choice.add_argument("--profile", default="quick")
-    choice.add_argument("--recipe", default="corrected")
-    choice.add_argument("--precision", default="auto")
-    choice.add_argument("--results", type=Path, required=True)
-    choice.add_argument("--depths", type=_numbers, default=[0, 1, 2, 3])
-    choice.add_argument("--seeds", type=_numbers, default=[0])
-    choice.add_argument("--others", type=str.split, default=[])
-    for command in (alone, prepare, execute, train, report, record, figures, verify):
-        parents = [] if command in (train, figures, verify) else [choice]
-        sub = commands.add_parser(command.__name__, parents=parents, help=command.__doc__)
-        sub.set_defaults(command=command)
-        if command is alone:
-            sub.add_argument("make", nargs=argparse.REMAINDER)
-        if command is prepare:
-            sub.add_argument("--shared", action="store_true", help="leave a word for `execute`")
-        if command is execute:
-            sub.add_argument("--seen", help="the word that `prepare` left in the results")
-            sub.add_argument("notebook", type=Path)
-            sub.add_argument("output", type=Path)
-            sub.add_argument("--run", help="name of the run to train")
-            sub.add_argument("--timeout", type=int, help="seconds that a cell may take")
-            sub.add_argument("-p", nargs=2, action="append", default=[], dest="parameters")
-        if command is train:
-            sub.add_argument("run", help="its name, such as pool1-seed0")
-            sub.add_argument("--data", default="synthetic")
-            sub.add_argument("--profile", default="quick")
-            sub.add_argument("--precision", default="auto")
-            sub.add_argument("--results", type=Path, help="default: build/<data>-<profile>")
-        if command is verify:
-            sub.add_argument("--record", action="store_true", help="store instead of comparing")
-    options = parser.parse_args(arguments)
-    try:
-        options.command(options)
-    except UserError as error:
-        print(f"poolae: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"poolae: {cannot_write(error.filename or '.', error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("poolae: interrupted; the same command goes on from here.", file=sys.stderr)
-        return 130
-    return 0
+class Numbers(click.ParamType):
+    """Whole numbers separated by spaces."""
+
+    name = "numbers"
+
+    def convert(self, value, param, context):
+        try:
+            return [int(word) for word in value.split()] if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r}: give whole numbers separated by spaces, as in '0 1 2'")
 
 
-def alone(options) -> None:
+def chosen(command):
+    """Give a command the options that say which runs it is about."""
+    for option in (
+        click.option("--others", default=""),
+        click.option("--seeds", type=Numbers(), default=[0]),
+        click.option("--depths", type=Numbers(), default=[0, 1, 2, 3]),
+        click.option("--results", type=Path, required=True),
+        click.option("--precision", default="auto"),
+        click.option("--recipe", default="corrected"),
+        click.option("--profile", default="quick"),
+        click.option("--data", default="synthetic"),
+    ):
+        command = option(command)
+    return command
+
+
+def runs_of(which: dict) -> list:
+    """Return the settings of the runs that these options choose."""
+    from poolae.train import runs
+
+    bundle = {key: which[key] for key in ("recipe", "data", "profile", "precision")}
+    return runs.choose(which["depths"], which["seeds"], which["others"].split(), **bundle)
+
+
+@click.group(help=__doc__)
+def cli() -> None:
+    pass
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--results", type=Path, required=True)
+@click.argument("make", nargs=-1, type=click.UNPROCESSED)
+def alone(results, make) -> None:
     """Become the make that follows, once no other builds these results."""
-    claim(options.results)
+    claim(results)
     remove_leftovers(build_folder())
-    os.execvp(options.make[0], options.make)
+    os.execvp(make[0], make)
 
 
-def prepare(options) -> None:
+@cli.command()
+@chosen
+@click.option("--shared", is_flag=True, help="leave a word for `execute`")
+def prepare(shared, **which) -> None:
     """Check the parameters, decode the data, and note both in inputs.json if they changed."""
-    if not options.depths or not options.seeds:
-        make_settings(profile=options.profile)  # an unknown profile has no seeds of its own
+    if not which["depths"] or not which["seeds"]:
+        make_settings(profile=which["profile"])  # an unknown profile has no seeds of its own
         raise UserError('DEPTHS and SEEDS each need at least one number, as in DEPTHS="0 1".')
-    made = _chosen(options)
-    if options.shared:
-        mark_shared(options.results)
+    made = runs_of(which)
+    if shared:
+        mark_shared(which["results"])
     from poolae import data
 
-    images = data.open_images(options.data, made[0].size, made[0].images)
-    for source, size, n in {(s.data, s.size, s.images) for s in made}:
-        data.open_images(source, size, n)  # so that runs at once do not all decode
+    source = which["data"]
+    images = data.open_images(source, made[0].size, made[0].images)
+    for other in {(s.data, s.size, s.images) for s in made}:
+        data.open_images(*other)  # so that runs at once do not all decode
     noted = {
-        "data": options.data,
+        "data": source,
         "key": images.key,
         "images": len(images),
         "excluded": len(images.excluded),
-        "profile": {options.profile: PROFILES[options.profile]},
+        "profile": {which["profile"]: PROFILES[which["profile"]]},
         "runs": [settings.name for settings in made],
     }
     text = json.dumps(noted, indent=1, ensure_ascii=True)
-    path = options.results / "inputs.json"
+    path = which["results"] / "inputs.json"
     if path.exists() and path.read_text() == text:
         return
     with replacing(path) as temporary:
         temporary.write_text(text)
     left_out = f", {len(images.excluded)} left out" if images.excluded else ""
-    print(f"{options.data}: {len(images)} images{left_out}; {len(made)} runs", flush=True)
+    print(f"{source}: {len(images)} images{left_out}; {len(made)} runs", flush=True)
 
 
-def execute(options) -> None:
+@cli.command()
+@chosen
+@click.option("--seen", help="the word that `prepare` left in the results")
+@click.option("--run", help="name of the run to train")
+@click.option("--timeout", type=int, help="seconds that a cell may take")
+@click.option("-p", "parameters", nargs=2, multiple=True)
+@click.argument("notebook", type=Path)
+@click.argument("output", type=Path)
+def execute(notebook, output, seen, run, timeout, parameters, **which) -> None:
     """Execute a notebook with papermill; write the output only if every cell ran."""
     from poolae.paper.page.execute import execute_notebook
 
-    if options.seen is not None:
-        check_shared(options.results, options.seen)
-    given = {
-        "data": options.data,
-        "profile": options.profile,
-        "recipe": options.recipe,
-        "precision": options.precision,
-        "results": str(options.results),
-        "depths": options.depths,
-        "seeds": options.seeds,
-        "others": options.others,
-    }
-    if options.run:
-        settings = from_name(options.run, options.data, options.profile).asdict()
-        which = ("pool_depth", "seed", "recipe", "profile", "data")
-        given |= {
-            key: settings[key] for key in (*which, "family", "pooling", "bottleneck", "split")
-        }
-    for name, value in options.parameters:
+    if seen is not None:
+        check_shared(which["results"], seen)
+    given = which | {"results": str(which["results"]), "others": which["others"].split()}
+    if run:
+        settings = from_name(run, which["data"], which["profile"]).asdict()
+        names = "pool_depth seed recipe profile data family pooling bottleneck split".split()
+        given |= {name: settings[name] for name in names}
+    for name, value in parameters:
         try:
             given[name] = json.loads(value)
         except json.JSONDecodeError:
             given[name] = value
-    execute_notebook(
-        options.notebook,
-        options.output,
-        given,
-        required=dict(options.parameters),
-        timeout=options.timeout,
-    )
+    execute_notebook(notebook, output, given, required=dict(parameters), timeout=timeout)
 
 
-def train(options) -> None:
+@cli.command()
+@click.argument("run")
+@click.option("--data", default="synthetic")
+@click.option("--profile", default="quick")
+@click.option("--precision", default="auto")
+@click.option("--results", type=Path, help="default: build/<data>-<profile>")
+def train(run, data, profile, precision, results) -> None:
     """Train one run, in as many processes as torchrun starts: `torchrun -m poolae train`."""
     from poolae.train import parallel, runs
 
     with parallel.together():
-        settings = from_name(options.run, options.data, options.profile, options.precision)
-        results = options.results or runs.results_folder(options.data, options.profile)
-        runs.train_together(settings, results)
+        settings = from_name(run, data, profile, precision)
+        runs.train_together(settings, results or runs.results_folder(data, profile))
 
 
-def report(options) -> None:
+@cli.command()
+@chosen
+def report(**which) -> None:
     """Render the executed notebooks of one results folder as report.html."""
     from poolae.paper.page.report import render_report
 
-    render_report(options.results, _chosen(options))
+    render_report(which["results"], runs_of(which))
 
 
-def record(options) -> None:
+@cli.command()
+@chosen
+def record(**which) -> None:
     """Commit the numbers of finished runs: figures/results.csv, and the daisies' description."""
     from poolae import data
     from poolae.paper import record
 
-    settings = make_settings(0, 0, options.recipe, options.data, options.profile)
+    settings = make_settings(0, 0, which["recipe"], which["data"], which["profile"])
     images = data.open_images(settings.data, settings.size, settings.images)
-    name = "daisies" if images.is_daisies else Path(options.data).name
-    for path in record.write_results(options.results, _chosen(options), name):
+    name = "daisies" if images.is_daisies else Path(which["data"]).name
+    for path in record.write_results(which["results"], runs_of(which), name):
         print(path)
     if images.is_daisies:
-        print(record.describe_daisies(options.data))
+        print(record.describe_daisies(which["data"]))
 
 
-def figures(options) -> None:
+@cli.command()
+def figures() -> None:
     """Redraw figures/ from the numbers committed there."""
     from poolae.paper.record import draw_figures
 
@@ -177,11 +176,13 @@ def figures(options) -> None:
         print(path)
 
 
-def verify(options) -> None:
+@cli.command()
+@click.option("--record", "store", is_flag=True, help="store instead of comparing")
+def verify(store) -> None:
     """Train the networks of verify.csv again; fail when a number differs."""
     from poolae.paper import verify
 
-    if options.record:
+    if store:
         print(verify.write_record())
         return
     compared = verify.verify()
@@ -194,27 +195,22 @@ def verify(options) -> None:
         )
 
 
-def _chosen(options) -> list:
-    from poolae.train import runs
-
-    return runs.choose(
-        options.depths,
-        options.seeds,
-        options.others,
-        recipe=options.recipe,
-        data=options.data,
-        profile=options.profile,
-        precision=options.precision,
-    )
-
-
-def _numbers(text: str) -> list[int]:
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code. A `UserError` is printed as its one sentence."""
     try:
-        return [int(word) for word in text.split()]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: give whole numbers separated by spaces, as in '0 1 2'"
-        ) from None
+        return cli.main(arguments, prog_name="python -m poolae", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except UserError as error:
+        print(f"poolae: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"poolae: {cannot_write(error.filename or '.', error)}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("poolae: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def test_report_is_built_once_and_rebuilt_as_little_as_possible(checkout):
 
     weights = [p.stat().st_mtime_ns for p in checkout.rglob("weights.safetensors")]
     assert len(weights) == 2
-    with (checkout / "poolae" / "plots.py").open("a") as file:
+    with (checkout / "poolae" / "paper" / "figures.py").open("a") as file:
         file.write("\n# another colour\n")
     third = make(checkout, "report", "PROFILE=smoke", "DEPTHS=0 1")
     assert third.returncode == 0, third.stderr

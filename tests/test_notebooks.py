@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from poolae.paper.page import report
+from poolae.paper.page import execute
 from poolae.paper.page.execute import execute_notebook
 from poolae.settings import UserError
 from poolae.train import runs
@@ -85,11 +85,12 @@ def test_a_notebook_that_runs_takes_its_place(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.ipynb", "out.ipynb"]
 
 
-def test_the_device_is_that_of_the_run_trained_beside_the_notebook(tmp_path):
+def test_device_and_precision_are_those_of_the_run_trained_beside_the_notebook(tmp_path):
     target = tmp_path / "02_train.ipynb"
-    assert report._device_beside(target) == {}
-    (tmp_path / runs.RUN_FILE).write_text('{"device": "cuda", "threads": 1}')
-    assert report._device_beside(target) == {"device": "cuda"}
+    assert execute._run_beside(target) == {}
+    known = {"device": "cuda", "threads": 1, "settings": {"precision": "bfloat16", "seed": 0}}
+    (tmp_path / runs.RUN_FILE).write_text(json.dumps(known))
+    assert execute._run_beside(target) == {"device": "cuda", "precision": "bfloat16"}
 
 
 @pytest.mark.fault(

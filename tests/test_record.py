@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from poolae.files import REFERENCE
 from poolae.paper import comparisons, facts, record
 from poolae.settings import make_settings
 from poolae.train import runs
@@ -20,6 +21,7 @@ def copy(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(record, "RESULTS", tmp_path / "figures" / "results.csv")
     monkeypatch.setattr(record, "README", tmp_path / "README.md")
+    monkeypatch.setattr(record, "TABLES", tmp_path / "figures" / "README.md")
     return tmp_path
 
 
@@ -39,11 +41,11 @@ def step_up(margin):
 
 def test_figures_and_findings_are_redrawn_byte_for_byte(copy):
     figures = [p for p in copy.glob("figures/*") if p.suffix in (".svg", ".png")]
-    committed = {p.name: p.read_bytes() for p in [*figures, copy / "README.md"]}
+    committed = {p: p.read_bytes() for p in [*figures, record.TABLES, record.README]}
     drawn = record.draw_figures()
-    assert {p.name for p in drawn} == set(committed)
+    assert set(drawn) == set(committed)
     for path in drawn:
-        assert path.read_bytes() == committed[path.name], path.name
+        assert path.read_bytes() == committed[path], path.name
 
 
 def test_another_number_changes_the_findings(copy):
@@ -82,8 +84,21 @@ def test_the_findings_hold_the_numbers_of_the_tables():
         assert line.endswith(f"| {row['verdict']} |")
 
 
-def test_readme_holds_the_findings():
-    assert record.readme_findings(*record.read_results()) in record.README.read_text("utf-8")
+def test_the_findings_and_the_answer_are_where_they_are_looked_up():
+    results = record.read_results()
+    assert record.readme_findings(*results) in record.TABLES.read_text("utf-8")
+    assert record.readme_answer(*results[:2]) in record.README.read_text("utf-8")
+
+
+def test_the_answer_holds_the_contrasts_that_carry_it():
+    compared, contrasts, _ = record.read_results()
+    answer = record.readme_answer(compared, contrasts)
+    rows = contrasts.set_index("contrast")
+    for name in record.CARRYING:
+        (line,) = [line for line in answer.splitlines() if f"({name})" in line]
+        assert f"{rows.loc[name, 'effect']:+.4f}".replace("-", "−") in line
+    contrasts["effect"] += 0.01
+    assert record.readme_answer(compared, contrasts) != answer
 
 
 def test_the_findings_say_where_and_how_long_it_ran():
@@ -91,7 +106,7 @@ def test_the_findings_say_where_and_how_long_it_ran():
     study = compared[compared["profile"].isin(["standard", "long"])]
     networks = study[study["kind"] == "network"]
     (line,) = [
-        line for line in record.README.read_text("utf-8").splitlines() if line.startswith("Data:")
+        line for line in record.TABLES.read_text("utf-8").splitlines() if line.startswith("Data:")
     ]
     for commit, count in networks["commit"].value_counts().items():
         assert (f"{commit} ({count} runs)" if count < len(networks) else commit) in line
@@ -185,7 +200,7 @@ def test_samples_are_of_pictures_that_may_be_shown_and_small():
 def test_the_plan_on_paper_is_computed_from_the_networks():
     from poolae.models import build
 
-    text = record.README.read_text("utf-8").partition("## On paper")[2].partition("\n## ")[0]
+    text = (REFERENCE / "imagenet.md").read_text("utf-8")
     assert len(text.splitlines()) < 60
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line[:1] == "|"}
     macs = np.array([build(depth).macs(128) for depth in range(4)])

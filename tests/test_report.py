@@ -187,7 +187,8 @@ def test_abstract_and_key_figure_lead_and_are_not_repeated(page):
 
 
 def test_a_figure_says_what_drew_it_as_far_as_is_known(page):
-    about = {"commit": "0123456789+", "processor": "A <fast> one", "device": "cuda"}
+    about = {"commit": "0123456789+", "processor": "A <fast> one"}
+    about |= {"device": "cuda", "precision": "float32"}
     given = {"data": "/home/someone/daisies/", "profile": "quick", "seeds": [0, 1, 2]}
     known = code("draw()", figure("x"), table("x"), tags=["hide-input"])
     known.metadata.papermill = {"duration": 1.26}
@@ -199,7 +200,7 @@ def test_a_figure_says_what_drew_it_as_far_as_is_known(page):
     stamps = [stamp.get_text().replace("\xa0", " ") for stamp in soup(class_="stamp")]
     assert stamps == [
         "Code · commit 0123456789+ · data daisies · profile quick · seeds 0–2 · "
-        "A <fast> one (cuda) · drawn in 1.3 s"
+        "A <fast> one (cuda, float32) · drawn in 1.3 s"
     ] * 2 + ["Code"]
     assert "someone" not in str(soup)
     links = [stamp.a for stamp in soup(class_="stamp")]

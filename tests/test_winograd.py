@@ -19,7 +19,7 @@ def gradients(convolve, x, weight, bias, padding):
     return [y.detach(), *torch.autograd.grad((y * factor).sum(), inputs)]
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 5, 4, 7), (3, 16, 17, 8, 8), (1, 20, 16, 16, 12)])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4, 7), (3, 16, 17, 8, 8), (1, 64, 80, 16, 12)])
 @pytest.mark.parametrize("kernel", [3, 2])
 def test_they_are_pytorchs_to_rounding(shape, kernel):
     n, channels, outputs, height, width = shape

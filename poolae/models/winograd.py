@@ -34,7 +34,8 @@ TO_OUTPUT = torch.tensor(
     dtype=torch.float32,
 )
 TILE, PRODUCTS = TO_OUTPUT.shape
-CONSTANT = 1  # a kernel that answers a constant does so by this product alone
+CONSTANT = 1  # the product whose share of all four outputs is 1: the bias goes into it alone
+WIDE = 64  # channels from which transformed rows pay for the memory that they pass through
 
 
 def takes(x: torch.Tensor, weight: torch.Tensor) -> bool:
@@ -79,6 +80,8 @@ def convolve_phases(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -
 class _Rows(torch.autograd.Function):
     """The 3 x 3 convolution as six convolutions 1 x 3 of transformed rows.
 
+    Below `WIDE` channels only the gradient of the weights is computed so.
+
     A map lies in memory as (rows, columns, channels). Transformed, each row has a column of zeros
     at its end, which pads it and the next: so one matrix product over all rows, shifted by a
     column, gives the gradient of a column of the kernel.
@@ -86,11 +89,12 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias):
+        ctx.narrow = min(weight.shape[:2]) < WIDE
+        if ctx.narrow:
+            ctx.save_for_backward(x, weight)
+            return F.conv2d(x, weight, bias, padding=1)
         n, channels, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).contiguous()  # (N, H, W, I)
-        tiles = rows.new_empty(PRODUCTS, n, height // TILE, width + 1, channels)
-        tiles[..., width, :] = 0
-        _transform(FROM_INPUT, rows.flatten(2), tiles[..., :width, :].flatten(3))
+        tiles = _tiles(x)
         kernels = _kernels(weight)
         products = torch.stack(
             [
@@ -107,7 +111,8 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        tiles, weight = ctx.saved_tensors
+        saved, weight = ctx.saved_tensors
+        tiles = _tiles(saved) if ctx.narrow else saved
         n, quarter, width, channels = (*tiles.shape[1:3], tiles.shape[3] - 1, tiles.shape[4])
         rows = gradient.permute(0, 2, 3, 1).contiguous()  # (N, H, W, O)
         products = rows.new_empty(PRODUCTS, n, quarter, width + 1, rows.shape[3])
@@ -121,9 +126,11 @@ class _Rows(torch.autograd.Function):
         by_kernel = FROM_KERNEL.t().expand(len(weight), -1, -1)
         for_weight = torch.bmm(by_kernel, for_kernels.flatten(2).transpose(0, 1))
         for_weight = for_weight.unflatten(2, (3, channels)).permute(0, 3, 1, 2)
-        for_bias = rows.sum((0, 1, 2)) if ctx.needs_input_grad[2] else None
+        for_bias = products[CONSTANT].sum((0, 1, 2)) if ctx.needs_input_grad[2] else None
         if not ctx.needs_input_grad[0]:
             return None, for_weight, for_bias
+        if ctx.narrow:
+            return _input_gradient(gradient, saved, weight, (1, 1)), for_weight, for_bias
         for_tiles = torch.stack(
             [
                 _input_gradient(_maps(p), _maps(t), k, (0, 1)).permute(0, 2, 3, 1)
@@ -137,6 +144,16 @@ class _Rows(torch.autograd.Function):
         inner[:, :-1, -1] += FROM_INPUT[0, 0] * for_tiles[0, :, 1:]
         inner[:, 1:, 0] += FROM_INPUT[-1, -1] * for_tiles[-1, :, :-1]
         return x.permute(0, 3, 1, 2), for_weight, for_bias
+
+
+def _tiles(x: torch.Tensor) -> torch.Tensor:
+    """Transform the rows of (N, I, H, W): (6, N, H/4, W + 1, I)."""
+    n, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).contiguous()  # (N, H, W, I)
+    tiles = rows.new_empty(PRODUCTS, n, height // TILE, width + 1, channels)
+    tiles[..., width, :] = 0
+    _transform(FROM_INPUT, rows.flatten(2), tiles[..., :width, :].flatten(3))
+    return tiles
 
 
 def _maps(rows: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,15 @@ from poolae.train import runs
 FIGURES = Path(__file__).parents[2] / "figures"
 RESULTS = FIGURES / "results.csv"
 README = FIGURES.parent / "README.md"
+TABLES = FIGURES / "README.md"  # the long ones
+# What carries the answer, of the matched family.
+CARRYING = {
+    "narrow − matched0": "an eighth of the resolution, with no wider context",
+    "matched3 − dilated": "the same, at equal wide context",
+    "dilated − matched0": "wider context, at full resolution",
+    "matched3 − narrow": "the same, at an eighth of the resolution",
+    "skip − matched3": "detail led past the bottleneck",
+}
 MARGIN = claims.MARGIN[claims.RANGE]
 DESCRIBED = REFERENCE / "daisies_described.json"
 RECORD = "standard"  # the profile whose contrasts, verdicts and samples are of record
@@ -244,7 +253,10 @@ def draw_figures() -> list[Path]:
         drawn.append(_save(figure, "full.svg"))
     if samples := read_samples():
         drawn.append(_save(_samples_figure(samples), "samples.png"))
-    return [*drawn, write_readme(everything, contrasts, ledger)]
+    said = readme_findings(everything, contrasts, ledger)
+    with replacing(TABLES) as temporary:
+        temporary.write_text(f"# The record\n\n{said}\n", "utf-8")
+    return [*drawn, TABLES, write_readme(everything, contrasts)]
 
 
 def _samples_figure(samples: dict[str, np.ndarray]):
@@ -283,6 +295,28 @@ def _of_study(compared: pd.DataFrame) -> pd.DataFrame:
 def _of_published(compared: pd.DataFrame) -> pd.DataFrame:
     known = compared["arm"].str.fullmatch(r"pool\d") & (compared["seed"] == compared["split"])
     return compared[known | (compared["kind"] == "baseline")]
+
+
+def readme_answer(everything: pd.DataFrame, contrasts: pd.DataFrame) -> str:
+    """Answer the question in Markdown: a paragraph, and the contrasts that carry it."""
+    compared = _of_study(everything)
+    published = _of_published(compared)
+    gain = comparisons.detail(published[published["kind"] == "network"], "gain")
+    matched = contrasts[contrasts["family"] == "matched"].set_index("contrast")
+    rows = []
+    for name, change in CARRYING.items():
+        row = matched.loc[name]
+        interval = f"{row['effect']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+        rows.append([f"{change} ({name})", interval.replace("-", "−")])
+    return "\n\n".join(
+        [
+            f"{words.accuracy_in_short(published)} {words.matched_in_short(matched, MARGIN)} "
+            f"{words.detail_in_short(gain)}",
+            _markdown(["At equal depth and parameters", "mean absolute error [95 %]"], rows),
+            f"Data: {_scale(published)}, {published['seed'].nunique()} seeds. Errors are of the "
+            "range [0, 1]; a positive difference is a loss.",
+        ]
+    )
 
 
 def readme_findings(everything: pd.DataFrame, contrasts: pd.DataFrame, ledger: pd.DataFrame) -> str:
@@ -325,7 +359,7 @@ def readme_findings(everything: pd.DataFrame, contrasts: pd.DataFrame, ledger: p
     if samples := read_samples():
         sections += [
             "![Synthetic daisies and photographs in colour, in lightness, and as each depth "
-            "colours them](figures/samples.png)",
+            "colours them](samples.png)",
             f"*What networks trained on {samples['training_images']} photographs of daisies, which "
             "this repository may not show, make of other pictures: the first "
             f"{DRAWINGS} drawings of the package and photographs that come with scikit-image "
@@ -383,7 +417,7 @@ def step_up_in_words(compared: pd.DataFrame) -> list[str]:
         _markdown([*head, "smallest margin, at bound"], rows),
         f"{verdict} The published curves are of another split and of 8-bit values, read off a "
         "figure to about ±0.003.",
-        "![Accuracy of each depth at full width beside its own published curve](figures/full.svg)",
+        "![Accuracy of each depth at full width beside its own published curve](full.svg)",
     ]
 
 
@@ -420,16 +454,14 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([first, "|---" * len(head) + "|", *lines])
 
 
-def write_readme(compared: pd.DataFrame, contrasts: pd.DataFrame, ledger: pd.DataFrame) -> Path:
-    """Put `readme_findings` between its two marks in README.md."""
-    begin, end = "<!-- findings: written by `make figures` -->\n", "\n<!-- end of findings -->"
+def write_readme(everything: pd.DataFrame, contrasts: pd.DataFrame) -> Path:
+    """Put `readme_answer` between its two marks in README.md."""
+    begin, end = "<!-- answer: written by `make figures` -->\n", "\n<!-- end of answer -->"
     text = README.read_text("utf-8")
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
     with replacing(README) as temporary:
-        temporary.write_text(
-            head + begin + readme_findings(compared, contrasts, ledger) + end + tail, "utf-8"
-        )
+        temporary.write_text(head + begin + readme_answer(everything, contrasts) + end + tail, "utf-8")
     return README
 
 
