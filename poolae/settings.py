@@ -30,7 +30,7 @@ PROFILES: dict[str, dict] = {
     # seconds, for tests: far too small to learn anything
     "smoke": dict(size=32, base_width=4, steps=24, batch_size=8, images=48),
     # minutes on two cores
-    "quick": dict(size=64, base_width=16, steps=160, batch_size=16, images=320),
+    "quick": dict(size=64, base_width=16, steps=240, batch_size=16, images=320),
     # two hours on two cores, with the Makefile's six seeds and every arm
     "standard": dict(size=64, base_width=16, steps=400, batch_size=16, images=768),
     # a small network and thirty times the published learning rate, which makes the slow
@@ -54,6 +54,7 @@ ORIGINAL = dict(
     clamp_in_training=True,
     midrange_output=False,
     flips=False,
+    crops=0.0,
     averaging=0.0,
     mirrored=False,
 )
@@ -71,6 +72,7 @@ RECIPES: dict[str, dict] = {
         clamp_in_training=False,
         midrange_output=True,
         flips=True,
+        crops=0.75,
         averaging=0.98,
         mirrored=True,
     ),
@@ -103,6 +105,7 @@ class Settings:
     clamp_in_training: bool  # clip the output to [0, 1] before the loss (HardTanh)
     midrange_output: bool  # start from the output 0.5 everywhere, which is grey
     flips: bool  # mirror half of the training images left to right
+    crops: float  # the share of the steps, from the first, that see squares of half the side
     averaging: float  # decay of a moving average of the weights, which predicts; 0 for none
     mirrored: bool  # predict the mean of the answers to a picture and to its mirror image
     precision: str  # of the convolutions and of Muon: "float32", "bfloat16", or "auto": what fits
@@ -218,6 +221,8 @@ def make_settings(
             raise UserError(f"{key} is {bundle[key]}: give a whole number from 1.")
     if not 0 <= bundle["averaging"] < 1:
         raise UserError(f"averaging is {bundle['averaging']}: give 0 or a decay below 1.")
+    if not 0 <= bundle["crops"] <= 1:
+        raise UserError(f"crops is {bundle['crops']}: give a share from 0 to 1.")
     check_choice("optimiser", bundle["optimiser"], ("adam", "adamw", "muon"))
     if bundle["size"] % 2**pool_depth:
         raise UserError(

@@ -96,4 +96,4 @@ def test_the_published_recipe_is_the_original():
     assert (s.size, s.base_width, s.batch_size, s.steps) == (128, 64, 16, 100_000)
     assert (s.optimiser, s.learning_rate, s.weight_decay) == ("adam", 1e-5, 5e-5)
     assert s.accumulate_gradients and s.clamp_in_training
-    assert not (s.flips or s.one_cycle or s.midrange_output or s.mirrored)
+    assert not (s.flips or s.one_cycle or s.midrange_output or s.mirrored or s.crops)

@@ -114,6 +114,22 @@ def batch_rows(settings: Settings, n: int, step: int) -> tuple[np.ndarray, np.nd
     return rows, (coin < 0.5) & settings.flips
 
 
+def crop_corners(settings: Settings, count: int, step: int) -> np.ndarray | None:
+    """Return where each image of a step is cut out, (count, 2) int: row, column; None if whole.
+
+    The squares have `crop_side` pixels.
+    """
+    if step >= settings.crops * settings.steps:
+        return None
+    most = settings.size - crop_side(settings.size)
+    return np.random.default_rng([settings.seed, step, 2]).integers(0, most + 1, (count, 2))
+
+
+def crop_side(size: int) -> int:
+    """Return half the side, as a multiple of 8, which three halvings need."""
+    return max(size // 2 // 8 * 8, min(size, 8))
+
+
 def learning_rate_factor(settings: Settings, step: int) -> float:
     """Return the factor on the peak learning rate: linear warm-up over 30 %, then cosine to 0."""
     if not settings.one_cycle:
@@ -235,12 +251,23 @@ def make_optimisers(network: Autoencoder, settings: Settings) -> list[torch.opti
     return made
 
 
-def to_batch(lightness, chroma, rows, mirrored, place) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gather the images `rows`, mirror those that are `mirrored`, and move them to `place`."""
+def to_batch(
+    lightness, chroma, rows, mirrored, place, corners=None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gather the images `rows`, mirror those that are `mirrored`, and move them to `place`.
+
+    Where there are `corners`, of each image the square that begins there is taken.
+    """
     batch = []
     for planes in (lightness, chroma):
         images = torch.from_numpy(planes[rows])  # (B, C, H, W)
         images[mirrored] = images[mirrored].flip(-1)
+        if corners is not None and len(rows):
+            side = crop_side(images.shape[-1])
+            cut = [
+                i[:, y : y + side, x : x + side] for i, (y, x) in zip(images, corners, strict=True)
+            ]
+            images = torch.stack(cut)
         batch.append(images.to(place, memory_format=torch.channels_last))
     return tuple(batch)
 
@@ -411,8 +438,12 @@ def fit(
     with held_interrupts() as interrupts:
         while step < settings.steps:
             began = time.perf_counter()
-            rows, mirrored = map(parallel.share, batch_rows(settings, len(lightness), step))
-            x, y = to_batch(lightness, chroma, rows, mirrored, place)
+            rows, mirrored = batch_rows(settings, len(lightness), step)
+            corners = crop_corners(settings, len(rows), step)
+            if corners is not None:
+                corners = parallel.share(corners)
+            rows, mirrored = parallel.share(rows), parallel.share(mirrored)
+            x, y = to_batch(lightness, chroma, rows, mirrored, place, corners)
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = group["initial_lr"] * learning_rate_factor(settings, step)
