@@ -264,10 +264,8 @@ def to_batch(
         images[mirrored] = images[mirrored].flip(-1)
         if corners is not None and len(rows):
             side = crop_side(images.shape[-1])
-            cut = [
-                i[:, y : y + side, x : x + side] for i, (y, x) in zip(images, corners, strict=True)
-            ]
-            images = torch.stack(cut)
+            pairs = zip(images, corners, strict=True)
+            images = torch.stack([image[:, y : y + side, x : x + side] for image, (y, x) in pairs])
         batch.append(images.to(place, memory_format=torch.channels_last))
     return tuple(batch)
 
