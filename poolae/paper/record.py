@@ -461,7 +461,9 @@ def write_readme(everything: pd.DataFrame, contrasts: pd.DataFrame) -> Path:
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
     with replacing(README) as temporary:
-        temporary.write_text(head + begin + readme_answer(everything, contrasts) + end + tail, "utf-8")
+        temporary.write_text(
+            head + begin + readme_answer(everything, contrasts) + end + tail, "utf-8"
+        )
     return README
 
 
