@@ -117,18 +117,8 @@ def execute(notebook, output, seen, run, timeout, parameters, **which) -> None:
     given = which | {"results": str(which["results"]), "others": which["others"].split()}
     if run:
         settings = from_name(run, which["data"], which["profile"]).asdict()
-        names = [
-            "pool_depth",
-            "seed",
-            "recipe",
-            "profile",
-            "data",
-            "family",
-            "pooling",
-            "bottleneck",
-            "split",
-        ]
-        given |= {name: settings[name] for name in names}
+        names = "pool_depth seed recipe profile data family pooling bottleneck split"
+        given |= {name: settings[name] for name in names.split()}
     for name, value in parameters:
         try:
             given[name] = json.loads(value)

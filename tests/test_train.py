@@ -191,18 +191,18 @@ def test_mirroring_turns_lightness_and_chroma_alike(images):
 
 def test_squares_are_cut_from_lightness_and_chroma_alike(images):
     settings = tiny(steps=100)
-    corners = train.crop_corners(settings, 20, 74)
+    corners = loop.crop_corners(settings, 20, 74)
     assert corners.shape == (20, 2) and (corners.min(), corners.max()) == (0, 8)
-    assert train.crop_corners(settings, 20, 75) is None
-    assert train.crop_corners(tiny(recipe="published"), 20, 0) is None
-    assert (corners != train.crop_corners(settings, 20, 73)).any()
+    assert loop.crop_corners(settings, 20, 75) is None
+    assert loop.crop_corners(tiny(recipe="published"), 20, 0) is None
+    assert (corners != loop.crop_corners(settings, 20, 73)).any()
     rows, mirrored = np.array([4, 2]), np.array([True, False])
     cut = np.array([[3, 8], [0, 5]])
-    x, y = train.to_batch(*images, rows, mirrored, torch.device("cpu"), cut)
+    x, y = loop.to_batch(*images, rows, mirrored, torch.device("cpu"), cut)
     assert x.shape == (2, 1, 8, 8) and x.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_array_equal(x[0], images[0][4][..., ::-1][:, 3:11, 8:16])
     np.testing.assert_array_equal(y[1], images[1][2][:, 0:8, 5:13])
-    assert [train.crop_side(size) for size in (8, 16, 24, 32, 64, 128)] == [8, 8, 8, 16, 32, 64]
+    assert [loop.crop_side(size) for size in (8, 16, 24, 32, 64, 128)] == [8, 8, 8, 16, 32, 64]
 
 
 def test_learning_rate_schedule():

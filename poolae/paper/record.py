@@ -455,15 +455,21 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_readme(everything: pd.DataFrame, contrasts: pd.DataFrame) -> Path:
-    """Put `readme_answer` between its two marks in README.md."""
-    begin, end = "<!-- answer: written by `make figures` -->\n", "\n<!-- end of answer -->"
-    text = README.read_text("utf-8")
-    head, _, rest = text.partition(begin)
-    _, _, tail = rest.partition(end)
+    """Put `readme_answer` between its two marks in README.md.
+
+    Raises
+    ------
+    UserError
+        If a mark is missing.
+    """
+    begin, end = "<!-- answer: written by `make figures` -->\n", "<!-- end of answer -->"
+    head, found, rest = README.read_text("utf-8").partition(begin)
+    _, also_found, tail = rest.partition(end)
+    if not (found and also_found):
+        raise UserError(f"{README} lacks {begin.strip()} or {end}: put the line back.")
     with replacing(README) as temporary:
-        temporary.write_text(
-            head + begin + readme_answer(everything, contrasts) + end + tail, "utf-8"
-        )
+        answer = readme_answer(everything, contrasts)
+        temporary.write_text(f"{head}{begin}{answer}\n{end}{tail}", "utf-8")
     return README
 
 
