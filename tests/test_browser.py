@@ -18,7 +18,7 @@ from poolae.data import Part
 from poolae.data.colour import lab01_to_rgb, rgb_to_lab01
 from poolae.files import build_folder
 from poolae.models import build_for
-from poolae.paper.page import tools
+from poolae.paper.page import tools as page_tools
 from poolae.paper.page.export import render
 from poolae.settings import UserError, make_settings
 from poolae.train.runs import Run
@@ -26,7 +26,7 @@ from poolae.train.runs import Run
 CHROMIUM = Path("/usr/bin/chromium")
 # Found before the tests are given a build folder of their own.
 REPORT = build_folder() / "synthetic-quick" / "report.html"
-PACKAGE = Path(tools.__file__).parent
+PACKAGE = Path(page_tools.__file__).parent
 MADE_WITH = [PACKAGE / "number.py", PACKAGE / "export.py", *(PACKAGE / "template").iterdir()]
 SAMPLE_SIDE = 8
 HEAD = {"title": "A title", "authors": ["A. Author"], "provenance": {}}
@@ -39,7 +39,7 @@ def make_run(folder, profile="smoke", change=None, **options):
     settings = make_settings(profile=profile, **options)
     network = build_for(settings).train()
     size = (settings.size, settings.size)
-    photographs = [getattr(skimage.data, name)() for name in tools.PHOTOGRAPHS.values()]
+    photographs = [getattr(skimage.data, name)() for name in page_tools.PHOTOGRAPHS.values()]
     pixels = [np.asarray(Image.fromarray(rgb).resize(size)) for rgb in photographs]
     lightness = torch.from_numpy(rgb_to_lab01(np.stack(pixels))[0])
     generator = torch.Generator().manual_seed(settings.pool_depth)
@@ -110,7 +110,7 @@ def run_description(described, lightness):
 @pytest.mark.parametrize("pool_depth", [0, 1, 3])
 def test_an_exported_network_is_the_network(tmp_path, pool_depth):
     run = make_run(tmp_path, pool_depth=pool_depth)
-    described = tools.describe_network(run)
+    described = page_tools.describe_network(run)
     assert described["name"] == f"pool{pool_depth}"
     assert described["size"] == 32
     lightness = np.random.default_rng(0).random((1, 32, 32), dtype=np.float32)
@@ -125,7 +125,7 @@ def test_an_exported_network_is_the_network(tmp_path, pool_depth):
 def test_a_network_with_other_steps_is_refused(tmp_path, options):
     run = make_run(tmp_path, pool_depth=1, **options)
     with pytest.raises(UserError, match=f"{run.name} has a step .* choose runs of pool0 to pool3"):
-        tools.describe_network(run)
+        page_tools.describe_network(run)
 
 
 def test_weights_beyond_half_precision_are_refused(tmp_path):
@@ -134,12 +134,12 @@ def test_weights_beyond_half_precision_are_refused(tmp_path):
 
     run = make_run(tmp_path, pool_depth=0, change=inflate)
     with pytest.raises(UserError, match=r"pool0-seed0 has weights up to 1e\+06"):
-        tools.describe_network(run)
+        page_tools.describe_network(run)
 
 
 def test_curves_are_means_over_seeds_and_only_baselines_lack_a_colour():
     two = np.stack([np.zeros(len(metrics.BOUNDS)), np.linspace(0, 1, len(metrics.BOUNDS))])
-    described = tools.describe_curves({"pool1": two}, {"grey": two[1:]})
+    described = page_tools.describe_curves({"pool1": two}, {"grey": two[1:]})
     assert described["bounds"][20] == 0.02
     pool, grey = described["lines"]
     assert (pool["name"], pool["colour"], pool["dash"]) == ("pool1", "#E69F00", "")
@@ -151,7 +151,7 @@ def test_curves_are_means_over_seeds_and_only_baselines_lack_a_colour():
 def test_errors_of_a_sample_are_thousandths_rounded_up():
     lightness, chroma = np.full((1, 1, 4), 0.5), np.full((2, 1, 4), 0.5)
     predicted = chroma + np.array([[[0, 0.02, -0.02, 0.0201]], [[0.0009, 0.4, 0.001, -0.0011]]])
-    described = tools.describe_sample("x", lightness, chroma, {"pool1": predicted})
+    described = page_tools.describe_sample("x", lightness, chroma, {"pool1": predicted})
     assert (described["width"], described["height"]) == (4, 1)
     (network,) = described["networks"]
     errors = np.frombuffer(base64.b64decode(network["errors"]), np.uint8)
@@ -164,7 +164,7 @@ def test_shares_from_thousandths_are_those_of_the_metric():
     rng = np.random.default_rng(0)
     lightness = rng.random((1, 16, 16), dtype=np.float32)
     chroma, predicted = 0.4 + 0.1 * rng.random((2, 2, 16, 16), dtype=np.float32)
-    described = tools.describe_sample("x", lightness, chroma, {"pool1": predicted})
+    described = page_tools.describe_sample("x", lightness, chroma, {"pool1": predicted})
     errors = np.frombuffer(base64.b64decode(described["networks"][0]["errors"]), np.uint8)
     shares = [(errors <= round(1000 * bound)).mean() for bound in metrics.BOUNDS]
     np.testing.assert_allclose(shares, metrics.accuracy_curve(predicted[None], chroma[None])[0])
@@ -182,7 +182,7 @@ def test_tools_gather_everything_from_runs(tmp_path):
         scores = pd.DataFrame({"image": test.names, "mean_absolute_error": errors})
         scores.to_csv(run.folder / "scores.csv", index=False)
     curve = np.linspace(0, 1, len(metrics.BOUNDS))[None]
-    gathered = tools.tools(found, test, {"pool0": curve, "pool1": curve}, {"grey": curve})
+    gathered = page_tools.tools(found, test, {"pool0": curve, "pool1": curve}, {"grey": curve})
     assert list(gathered) == ["curves", "samples", "networks", "photographs"]
     assert [line["name"] for line in gathered["curves"]["lines"]] == ["pool0", "pool1", "grey"]
     assert [network["name"] for network in gathered["networks"]] == ["pool0", "pool1"]
@@ -198,12 +198,12 @@ def test_tools_gather_everything_from_runs(tmp_path):
 
 
 def test_photographs_are_small_jpegs():
-    described = tools.photographs()
-    assert [photograph["name"] for photograph in described] == list(tools.PHOTOGRAPHS)
+    described = page_tools.photographs()
+    assert [photograph["name"] for photograph in described] == list(page_tools.PHOTOGRAPHS)
     for photograph in described:
         assert photograph["picture"].startswith("data:image/jpeg;base64,")
         assert len(photograph["picture"]) < 100_000
-        assert max(decode_picture(photograph["picture"]).shape) == tools.PHOTOGRAPH_SIDE
+        assert max(decode_picture(photograph["picture"]).shape) == page_tools.PHOTOGRAPH_SIDE
 
 
 # In a browser: a page with the four networks at the size and width of `quick`
@@ -224,14 +224,14 @@ def tools(runs):
         lightness = rng.random((1, side, side), dtype=np.float32)
         chroma = 0.4 + 0.2 * rng.random((2, side, side), dtype=np.float32)
         predicted = {arm: chroma + 0.05 * rng.standard_normal((2, side, side)) for arm in arms}
-        samples.append(tools.describe_sample(name, lightness, chroma, predicted))
+        samples.append(page_tools.describe_sample(name, lightness, chroma, predicted))
     rising = np.linspace(0, 1, len(metrics.BOUNDS))[None]
     curves = {arm: rising ** (1 - depth / 8) for depth, arm in enumerate(arms)}
     return {
-        "curves": tools.describe_curves(curves, {"lightness table": rising}),
+        "curves": page_tools.describe_curves(curves, {"lightness table": rising}),
         "samples": samples,
-        "networks": [tools.describe_network(run) for run in runs],
-        "photographs": tools.photographs(),
+        "networks": [page_tools.describe_network(run) for run in runs],
+        "photographs": page_tools.photographs(),
     }
 
 

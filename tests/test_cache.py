@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pictures import SIZE, encode, fill, no_decoding, open_images, picture
 
-from poolae.data import cache, sources
+from poolae.data import cache as stored_images
 from poolae.data import images as opening
+from poolae.data import sources
 from poolae.settings import UserError
 
 
@@ -76,8 +77,8 @@ def edit(path):
 
 def other_format(path):
     stored = json.loads(path.read_text())
-    body = {"format": cache.FORMAT + 1, "body": {**stored["body"], "groups": [0] * 6}}
-    path.write_text(json.dumps({**body, "digest": cache.digest(body)}))
+    body = {"format": stored_images.FORMAT + 1, "body": {**stored["body"], "groups": [0] * 6}}
+    path.write_text(json.dumps({**body, "digest": stored_images.digest(body)}))
 
 
 def nonsense(path):
@@ -160,7 +161,7 @@ def test_a_photograph_that_changes_under_our_hands(folder, cache, monkeypatch):
 def test_a_full_disk_is_told_before_decoding(folder, cache, monkeypatch):
     no_decoding(monkeypatch)
     usage = types.SimpleNamespace(total=0, used=0, free=1000)
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(stored_images.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"images-.*npy.*needs.*MiB free"):
         open_images(folder, cache)
 

@@ -306,7 +306,7 @@ def test_a_second_make_is_refused_while_the_first_lives(checkout):  # noqa: F811
 def test_a_results_folder_is_claimed_until_the_last_process_ends(tmp_path):
     # The claimant ends at once; what it started holds on.
     code = (
-        "import subprocess; from poolae import files; files.claim('results'); "
+        "import subprocess; from poolae import building; building.claim('results'); "
         "subprocess.Popen(['sleep', '60'], close_fds=False)"
     )
     subprocess.run(

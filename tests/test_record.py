@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from poolae.data import images
 from poolae.files import REFERENCE
 from poolae.paper import comparisons, facts, record
 from poolae.settings import make_settings
@@ -223,5 +224,5 @@ def test_the_plan_on_paper_is_computed_from_the_networks():
         said(f"images per second, {name}", 0, 0.3 * peak / (6 * macs))
         total = 1000 * hours[-1]
         assert f"{total:,.0f} hours of {name}, ${total * price:,.0f}" in text
-    assert f"2 × {record.data.MEASURED * 2 * 128**2 * 2 / 1e6:.0f} MB" in text
+    assert f"2 × {images.MEASURED * 2 * 128**2 * 2 / 1e6:.0f} MB" in text
     assert f"{12 * 128**2:,} bytes an image, {1.3e6 * 12 * 128**2 / 1e9:.0f} GB" in text
