@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from poolae import UserError, machine
+from poolae import UserError
 from poolae.__main__ import main
 from poolae.paper import verify
 from poolae.settings import DEPTHS
@@ -85,7 +85,7 @@ def test_an_altered_training_fails_on_any_machine(what, monkeypatch):
         return dataclasses.replace(settings, **changes)
 
     monkeypatch.setattr(verify, "settings_of", altered)
-    monkeypatch.setattr(machine, "processor_model", lambda: "of nobody")
+    monkeypatch.setattr(verify, "processor_model", lambda: "of nobody")
     # Without pooling where that will do: nothing pools, and it is the quickest.
     compared = verify.verify(depths=(1,) if what == "pooling of 2 x 2" else (0,))
     assert (compared["tolerance"] > 0).all()
