@@ -61,7 +61,9 @@ DRAWING  := $(TRAINING) $(wildcard poolae/metrics/*.py poolae/paper/*.py)
 run       = $1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2
 PUBLISHED = $(foreach s,$(SEEDS),$(foreach d,$(DEPTHS),$(call run,pool$d,$s)))
 NAMES    := $(PUBLISHED) $(OTHERS)
-RUNS     := $(NAMES:%=$(RESULTS)/runs/%/02_train.ipynb)
+# The longest first, so that no core is left alone with one at the end.
+LONGEST  := $(foreach d,3 2 1 0,$(filter pool$d-%,$(NAMES)))
+RUNS     := $(patsubst %,$(RESULTS)/runs/%/02_train.ipynb,$(LONGEST) $(filter-out $(LONGEST),$(NAMES)))
 SHOWN    := $(foreach d,$(DEPTHS),$(RESULTS)/runs/$(call run,pool$d,$(firstword $(SEEDS)))/02_train.ipynb)
 EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb
 

@@ -30,7 +30,7 @@ PROFILES: dict[str, dict] = {
     # seconds, for tests: far too small to learn anything
     "smoke": dict(size=32, base_width=4, steps=24, batch_size=8, images=48),
     # minutes on two cores
-    "quick": dict(size=64, base_width=16, steps=240, batch_size=16, images=320),
+    "quick": dict(size=64, base_width=16, steps=200, batch_size=16, images=320),
     # two hours on two cores, with the Makefile's six seeds and every arm
     "standard": dict(size=64, base_width=16, steps=400, batch_size=16, images=768),
     # a small network and thirty times the published learning rate, which makes the slow
