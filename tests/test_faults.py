@@ -399,7 +399,9 @@ def test_a_training_that_does_not_fit_is_refused_before_it_starts(tmp_path, monk
 LARGE_RUN = """
 import sys, threading, time
 import numpy as np
-from poolae import data, make_settings, runs
+from poolae import make_settings
+from poolae.data import images
+from poolae.train import runs
 
 def noise(item, size):
     rng = np.random.default_rng(item.origin[0])
@@ -411,7 +413,7 @@ def watch():  # anonymous memory: what is mapped from the disk can be given up a
         peak[0] = max(peak[0], int(lines["RssAnon"].split()[0]) / 1024)
         time.sleep(0.01)
 
-data.picture, data.MEASURED, peak = noise, 200, [0]
+images.picture, images.MEASURED, peak = noise, 200, [0]
 threading.Thread(target=watch, daemon=True).start()
 for n in map(int, sys.argv[2:]):
     peak[0] = 0
@@ -567,6 +569,6 @@ def test_the_table_of_faults_is_that_of_the_tests(request):
     if {item.path for item in items} < set(Path(__file__).parent.glob("test_*.py")):
         pytest.skip("needs all tests to be collected")
     tried = {marker.args for item in items for marker in item.iter_markers("fault")}
-    table = pd.read_csv(ROOT / "poolae" / "reference" / "faults.csv")
-    stale = "run: python -m pytest -m fault --faults poolae/reference/faults.csv"
+    table = pd.read_csv(ROOT / "poolae" / "paper" / "reference" / "faults.csv")
+    stale = "run: python -m pytest -m fault --faults poolae/paper/reference/faults.csv"
     assert set(table.itertuples(index=False, name=None)) == tried, stale

@@ -170,6 +170,6 @@ def test_say_displays_markdown(displayed):
 
 def test_importing_display_is_cheap():
     heavy = "{'torch', 'nbconvert', 'matplotlib', 'pandas', 'IPython'}"
-    code = f"import sys, poolae.display; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, poolae.paper.show; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -76,7 +76,7 @@ def test_other_indices_and_seeds_are_other_pictures():
 
 def test_another_process_draws_the_same():
     code = (
-        "import hashlib, sys; from poolae.synthetic import draw;"
+        "import hashlib, sys; from poolae.data.daisies import draw;"
         "print(hashlib.sha256(draw(7, 32).tobytes()).hexdigest(), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
