@@ -94,7 +94,8 @@ def test_the_explorer_shows_what_its_controls_choose(results):
         assert said.value.startswith(f"{test.names[row]}: ")
         truth = data.lab01_to_rgb(test.lightness[row], test.chroma[row])
         predicted = run.predict(test.lightness[row])
-        np.testing.assert_allclose(predicted, run.predictions[row], atol=1e-3)  # stored as halves
+        # Stored as halves, and one image's sums are taken otherwise than a batch's.
+        np.testing.assert_allclose(predicted, run.predictions[row], atol=5e-3)
         prediction = data.lab01_to_rgb(test.lightness[row], predicted)
         np.testing.assert_allclose(pictures(shown)["truth"], truth * 255, atol=0.6)
         np.testing.assert_allclose(pictures(shown)["prediction"], prediction * 255, atol=0.6)
