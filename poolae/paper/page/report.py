@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +13,6 @@ from poolae.settings import DEPTHS, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# jsonschema checks addresses with it if it is there, as it is beside JupyterLab. No notebook has
-# any, and importing it compiles a grammar: 1.7 s in front of each execution.
-sys.modules.setdefault("rfc3987_syntax", None)
 
 
 def render_report(results: Path, wanted: Sequence[Settings]) -> None:
