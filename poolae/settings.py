@@ -135,9 +135,10 @@ class Settings:
     @property
     def scale(self) -> str:
         """How large it is, in words, without seeds and data."""
+        squares = f" ({self.crops:.0%} on squares of half the side)" if self.crops else ""
         return (
             f"{self.size} × {self.size} pixels, base width {self.base_width}, {self.steps:,} "
-            f"steps in {self.precision}"
+            f"steps{squares} in {self.precision}"
         )
 
     def asdict(self) -> dict:

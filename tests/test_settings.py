@@ -97,3 +97,10 @@ def test_the_published_recipe_is_the_original():
     assert (s.optimiser, s.learning_rate, s.weight_decay) == ("adam", 1e-5, 5e-5)
     assert s.accumulate_gradients and s.clamp_in_training
     assert not (s.flips or s.one_cycle or s.midrange_output or s.mirrored or s.crops)
+
+
+def test_the_scale_says_what_the_steps_saw():
+    quick, standard = (make_settings(profile=p, precision="float32") for p in ("quick", "standard"))
+    assert "200 steps (75% on squares of half the side) in float32" in quick.scale
+    assert "400 steps in float32" in standard.scale
+    assert "squares" not in make_settings(recipe="published").scale
