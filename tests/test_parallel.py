@@ -30,9 +30,12 @@ from poolae.models import build
 from poolae.settings import DEPTHS, UserError
 from poolae.train import loop, parallel, runs
 
-pytestmark = pytest.mark.skipif(
-    not (dist.is_available() and dist.is_gloo_available()), reason="PyTorch without gloo"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (dist.is_available() and dist.is_gloo_available()), reason="PyTorch without gloo"
+    ),
+]
 
 STEPS, KILLED = 12, 7  # both processes are killed when they have done this many of the second fit
 # 17 images in batches of 8 leave one for the last, in which one of two processes has none.
