@@ -585,7 +585,7 @@ def test_equal_notebooks_give_an_equal_file(page):
 def test_every_reference_is_complete():
     for key, work in load_references(REFERENCES).items():
         assert re.fullmatch(r"[\w-]+", key)
-        assert set(work) | {"year"} == {"key", "authors", "title", "venue", "year", "url"}
+        assert set(work) | {"year"} == {"authors", "title", "venue", "year", "url"}
         assert work["url"].startswith("https://")
 
 
