@@ -32,10 +32,10 @@ import pandas as pd
 
 from poolae import data, metrics
 from poolae.files import RUN_FILE, build_folder, code_digest, replacing
-from poolae.machine import check_memory, commit, processor
+from poolae.machine import check_memory, commit, processor, settle_in
 from poolae.settings import Settings, UserError, from_name, make_settings
 
-CHECKPOINT_FILE = "checkpoint.safetensors"  # gone when the run is finished
+CHECKPOINT_FILE = "checkpoint.pt"  # gone when the run is finished
 SCORED = 256  # images whose metrics are computed together
 
 
@@ -277,7 +277,7 @@ def fingerprint(settings: Settings, images: data.Data) -> str:
         json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
         images.images.key,
         json.dumps([images.train.names, images.test.names]),
-        code_digest("models", "train/loop", "train/parallel"),
+        code_digest("models", "train/loop", "train/optimisers", "train/parallel"),
     ]
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
 
@@ -433,7 +433,7 @@ def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
 def _fit(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> tuple:
     from poolae.train import loop
 
-    loop.settle_in()
+    settle_in()
     return loop.fit(
         settings,
         images.train.lightness,
