@@ -121,15 +121,14 @@ class Run:
         UserError
             If the file cannot be read or the array is no picture.
         """
-        from skimage.transform import resize
+        from PIL import Image
 
-        rgb = _as_rgb(picture)
-        lightness, _ = data.rgb_to_lab01(rgb)
-        size = self.settings.size
-        small = resize(lightness[0], (size, size), anti_aliasing=True).astype(np.float32)
-        chroma = self.predict(small[None])
-        full = np.stack([resize(plane, rgb.shape[:2]) for plane in chroma]).astype(np.float32)
-        return data.lab01_to_rgb(lightness, full)
+        image = data.read_picture(picture)
+        lightness, _ = data.rgb_to_lab01(np.asarray(image))
+        small = image.resize((self.settings.size,) * 2, Image.Resampling.BILINEAR)
+        chroma = self.predict(data.rgb_to_lab01(np.asarray(small))[0])
+        planes = [Image.fromarray(p).resize(image.size, Image.Resampling.BILINEAR) for p in chroma]
+        return data.lab01_to_rgb(lightness, np.stack(list(map(np.asarray, planes))))
 
     @cached_property
     def _ready(self):
@@ -234,7 +233,7 @@ def train_together(settings: Settings, results: str | os.PathLike) -> None:
         _fit(settings, images, folder, print_)
 
 
-def memory_needed(settings: Settings, images: data.Data) -> int:
+def memory_needed(settings: Settings, images: data.Split) -> int:
     """Return about how many bytes a training process takes at its peak.
 
     Measured with PyTorch 2.13 on a CPU: 370 MB for Python and PyTorch, 14 to 27 bytes for each
@@ -254,7 +253,7 @@ def memory_needed(settings: Settings, images: data.Data) -> int:
     )
 
 
-def score(predicted: np.ndarray, images: data.Data) -> pd.DataFrame:
+def score(predicted: np.ndarray, images: data.Split) -> pd.DataFrame:
     """Return one row of `metrics.image_scores` per test image, indexed by its name."""
     rarity = metrics.colour_rarity(images.train.in_memory()[1])
     test = images.test
@@ -267,7 +266,7 @@ def score(predicted: np.ndarray, images: data.Data) -> pd.DataFrame:
     return table.set_index(pd.Index(test.names, name="image"))
 
 
-def fingerprint(settings: Settings, images: data.Data) -> str:
+def fingerprint(settings: Settings, images: data.Split) -> str:
     """Return a digest of all that decides a run's weights, except the machine.
 
     The names of the data and of the profile do not count, what they stand for does; of the code,
@@ -380,26 +379,6 @@ def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _as_rgb(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
-    if not isinstance(picture, np.ndarray):
-        from PIL import Image, ImageOps
-
-        try:
-            with Image.open(picture) as opened:
-                picture = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-        except OSError as error:
-            raise UserError(f"{picture} cannot be read as an image: {error}.") from None
-    if picture.dtype == np.uint8:
-        picture = picture / np.float32(255)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, axis=-1)
-    if picture.ndim != 3 or picture.shape[-1] != 3:
-        raise UserError(
-            f"An array of shape {picture.shape} is no picture: give (H, W) or (H, W, 3)."
-        )
-    return picture.astype(np.float32)
-
-
 def find_or_train(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
     """Return these runs, in the same order, training those that are missing.
 
@@ -430,7 +409,7 @@ def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
     return precision.resolve(settings)
 
 
-def _fit(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> tuple:
+def _fit(settings: Settings, images: data.Split, folder: Path, print_: str, watch=None) -> tuple:
     from poolae.train import loop
 
     settle_in()
@@ -445,7 +424,7 @@ def _fit(settings: Settings, images: data.Data, folder: Path, print_: str, watch
     )
 
 
-def _train(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> dict:
+def _train(settings: Settings, images: data.Split, folder: Path, print_: str, watch=None) -> dict:
     import torch
     from safetensors.torch import save_file
 
