@@ -187,10 +187,10 @@ def train(
     images = data.load_for(settings)
     about = _read_about(folder)
     settings = _in_its_precision(settings, about)
-    print_ = fingerprint(settings, images)
-    if about is None or about["fingerprint"] != print_:
+    mark = fingerprint(settings, images)
+    if about is None or about["fingerprint"] != mark:
         check_memory(memory_needed(settings, images), f"Training {settings.name}")
-        about = _train(settings, images, folder, print_, watch)
+        about = _train(settings, images, folder, mark, watch)
     scorer = code_digest("metrics/scores", "data/colour")
     if about.get("scored_with") != scorer:
         run = Run(folder, about)
@@ -224,13 +224,13 @@ def train_together(settings: Settings, results: str | os.PathLike) -> None:
         images = data.load_for(settings)
     about = _read_about(folder)
     settings = _in_its_precision(settings, about)
-    print_ = fingerprint(settings, images)
+    mark = fingerprint(settings, images)
     about = about or {"fingerprint": None}
-    parallel.agree("data and results", (print_, about["fingerprint"]))
+    parallel.agree("data and results", (mark, about["fingerprint"]))
     if parallel.is_first():
         train(settings, results)
-    elif about["fingerprint"] != print_:
-        _fit(settings, images, folder, print_)
+    elif about["fingerprint"] != mark:
+        _fit(settings, images, folder, mark)
 
 
 def memory_needed(settings: Settings, images: data.Split) -> int:
@@ -409,7 +409,7 @@ def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
     return precision.resolve(settings)
 
 
-def _fit(settings: Settings, images: data.Split, folder: Path, print_: str, watch=None) -> tuple:
+def _fit(settings: Settings, images: data.Split, folder: Path, mark: str, watch=None) -> tuple:
     from poolae.train import loop
 
     settle_in()
@@ -419,12 +419,12 @@ def _fit(settings: Settings, images: data.Split, folder: Path, print_: str, watc
         images.train.chroma,
         images.test.lightness[0],
         folder / CHECKPOINT_FILE,
-        print_,
+        mark,
         watch,
     )
 
 
-def _train(settings: Settings, images: data.Split, folder: Path, print_: str, watch=None) -> dict:
+def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watch=None) -> dict:
     import torch
     from safetensors.torch import save_file
 
@@ -434,7 +434,7 @@ def _train(settings: Settings, images: data.Split, folder: Path, print_: str, wa
     from poolae.train.precision import choose
 
     began = time.monotonic()
-    network, history = _fit(settings, images, folder, print_, watch)
+    network, history = _fit(settings, images, folder, mark, watch)
     test, some = images.test, slice(len(images.test))
     predicted = network.predict_array(test.lightness)
     scrambled = network.predict_array(data.shuffle_tiles(test.lightness, settings.split))
@@ -445,7 +445,7 @@ def _train(settings: Settings, images: data.Split, folder: Path, print_: str, wa
     about = {
         "name": settings.name,
         "settings": settings.asdict(),
-        "fingerprint": print_,
+        "fingerprint": mark,
         "data_key": images.images.key,
         "training_images": len(images.train.names),
         "test_images": len(images.test.names),
