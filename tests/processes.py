@@ -73,5 +73,5 @@ def whole(folder, settings):
     run = folder / "results" / "runs" / settings.name
     results = {name: (run / name).read_bytes() for name in SAME}
     losses = pd.read_csv(run / "losses.csv")["loss"].to_numpy()
-    assert not (run / "checkpoint.safetensors").exists()
+    assert not (run / "checkpoint.pt").exists()
     return results | {"losses": losses.tobytes()}

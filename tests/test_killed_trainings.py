@@ -59,7 +59,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(uninterrupted, tm
                     process.kill()
                     process.join()
                     killed += process.exitcode == -signal.SIGKILL
-                    resumed += any(folder.rglob("checkpoint.safetensors"))
+                    resumed += any(folder.rglob("checkpoint.pt"))
                     continue
             process.join()
             assert process.exitcode == 0
@@ -97,11 +97,11 @@ def test_trainings_at_once_do_not_disturb_each_other(uninterrupted, tmp_path):
 def test_a_checkpoint_that_does_not_fit_is_said_and_nothing_is_lost(uninterrupted, tmp_path):
     settings, expected, seconds = uninterrupted
     process = start(train, tmp_path, settings)
-    while not any(tmp_path.rglob("checkpoint.safetensors")) and process.exitcode is None:
+    while not any(tmp_path.rglob("checkpoint.pt")) and process.exitcode is None:
         time.sleep(0.005)
     process.kill()
     process.join()
-    (checkpoint,) = tmp_path.rglob("checkpoint.safetensors")
+    (checkpoint,) = tmp_path.rglob("checkpoint.pt")
     before = checkpoint.read_bytes()
     start(train, tmp_path, settings, 0.0, 10_000).join()
     said = (tmp_path / "said").read_text()

@@ -96,7 +96,7 @@ def test_a_cancelled_sweep_goes_on_and_equals_a_local_one(tmp_path, cluster):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    checkpoint = runs / "pool1-seed0" / "checkpoint.safetensors"
+    checkpoint = runs / "pool1-seed0" / "checkpoint.pt"
     while not checkpoint.exists():
         assert sweep.poll() is None, sweep.stdout.read()
         time.sleep(0.05)
