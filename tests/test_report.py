@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,7 @@ from bs4 import BeautifulSoup
 
 from poolae.paper.page import export
 from poolae.paper.page.export import Section, render
-from poolae.paper.page.number import REFERENCES, load_references, mathml
+from poolae.paper.page.number import REFERENCES, mathml
 from poolae.paper.show import table_html
 from poolae.settings import UserError
 
@@ -62,7 +63,7 @@ def table(name, **columns):
 def page(tmp_path):
     """Render notebooks given as lists of cells, by prefix; `parents` maps prefix to parent."""
 
-    def build(parents=None, provenance=None, titles=None, tools=None, metadata=None, **notebooks):
+    def build(parents=None, provenance=None, tools=None, metadata=None, **notebooks):
         sections = []
         for prefix, cells in notebooks.items():
             notebook = nbformat.v4.new_notebook(cells=cells)
@@ -73,8 +74,7 @@ def page(tmp_path):
             }
             path = tmp_path / f"{prefix}.ipynb"
             nbformat.write(notebook, path)
-            parent, title = (parents or {}).get(prefix), (titles or {}).get(prefix)
-            sections.append(Section(path, prefix, title=title, parent=parent))
+            sections.append(Section(path, prefix, parent=(parents or {}).get(prefix)))
         target = render(
             sections,
             tmp_path / "out" / "index.html",
@@ -158,11 +158,6 @@ def test_a_repeated_notebook_tells_once_what_is_said_once(page, top):
     identifiers = [heading["id"] for heading in soup.find(id="body")("h4")]
     assert identifiers == ["sec-curves", "sec-pool1-curves"]
     assert soup.find(id="cell-pool1-2")["data-source"] == "pool1.ipynb for pool1, cell 2"
-
-
-def test_a_title_stands_above_a_notebook_without_one(page):
-    soup = page(a=[markdown("# Inner")], titles={"a": "Outer"})
-    assert headings(soup) == [("h2", "1 Outer"), ("h3", "1.1 Inner")]
 
 
 def test_abstract_and_key_figure_lead_and_are_not_repeated(page):
@@ -583,7 +578,7 @@ def test_equal_notebooks_give_an_equal_file(page):
 
 
 def test_every_reference_is_complete():
-    for key, work in load_references(REFERENCES).items():
+    for key, work in tomllib.loads(REFERENCES.read_text("utf-8")).items():
         assert re.fullmatch(r"[\w-]+", key)
         assert set(work) | {"year"} == {"authors", "title", "venue", "year", "url"}
         assert work["url"].startswith("https://")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from poolae.files import replacing
-from poolae.paper.page.number import finish, load_references, mathml, slug
+from poolae.paper.page.number import REFERENCES, finish, mathml, slug
 from poolae.paper.show import table_html
 from poolae.settings import UserError
 
@@ -42,7 +43,6 @@ class Section:
 
     path: Path
     prefix: str  # begins the ids of its cells; unique in the report
-    title: str | None = None  # heading to put above a notebook that does not begin with its own
     parent: str | None = None  # prefix of the chapter it continues, without that one's `once` cells
 
 
@@ -80,11 +80,6 @@ def _fault(cell: NotebookNode) -> str | None:
     return None
 
 
-def _computed(notebook: NotebookNode) -> date | None:
-    end = notebook.metadata.get("papermill", {}).get("end_time")
-    return datetime.fromisoformat(end).date() if end else None
-
-
 def merge(sections: Sequence[Section], notebooks: Sequence[NotebookNode]) -> NotebookNode:
     """Concatenate the sections' published cells, with ids that repeat in every rendering."""
     prefixes = [section.prefix for section in sections]
@@ -114,27 +109,20 @@ def _published(
     Where a chapter repeats a notebook, what is told once stands at the chapter's level, and all
     else one below, in the first run as in those that follow.
     """
-    title_rank = 3 if section.parent else 2
-    once_rank = title_rank + (section.title is not None)
-    rank = max(3, once_rank) if repeats else once_rank
-    about = {"section": section.prefix, "role": "", "listed": False}
     shared = repeats or section.parent
     file = f"{section.path.name} for {section.prefix}" if shared else section.path.name
-    if section.title is not None:
-        heading = nbformat.v4.new_markdown_cell(f"# {section.title}", id=f"{section.prefix}-title")
-        heading.metadata.poolae = {**about, "source": file, "rank": title_rank}
-        yield heading
     for position, cell in enumerate(notebook.cells, start=1):
         tags = set(cell.metadata.get("tags", []))
         if tags & DROPPED or (section.parent and "once" in tags) or cell.cell_type == "raw":
             continue
         cell.id = f"{section.prefix}-{position}"
-        cell.metadata.poolae = {
-            **about,
-            "source": f"{file}, cell {position}",
-            "rank": once_rank if "once" in tags else rank,
-            "role": next((role for role in HOISTED if role in tags), ""),
-        }
+        about = cell.metadata.poolae = NotebookNode(
+            section=section.prefix,
+            source=f"{file}, cell {position}",
+            rank=3 if shared and "once" not in tags else 2,
+            role=next((role for role in HOISTED if role in tags), ""),
+            listed=False,
+        )
         if cell.cell_type == "code":
             cell.outputs = [
                 output
@@ -143,8 +131,8 @@ def _published(
             ]
             shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
             draws = any("<figure" in html for html in shown)
-            listed = (draws or "hide-input" not in tags) and bool(cell.source.strip())
-            cell.metadata.poolae |= {"listed": listed, "stamp": _stamp(notebook, cell)}
+            about.listed = (draws or "hide-input" not in tags) and bool(cell.source.strip())
+            about.stamp = _stamp(notebook, cell)
         yield cell
 
 
@@ -229,8 +217,9 @@ class Renderer(IPythonRenderer):
     def block_math(self, body: str) -> str:
         labels: list[str] = []
         body = re.sub(r"\\label\{([\w-]+)\}", lambda match: labels.append(match[1]) or "", body)
-        identifier = f' id="{labels[0]}"' if labels else ""
-        return f'<span class="equation"{identifier}>{mathml(body, self.where, "block")}</span>'
+        name, body = f'id="{labels[0]}"' if labels else "", mathml(body, self.where, "block")
+        # Where it is wider than the screen it scrolls, also from the keyboard.
+        return f'<span class="equation" role="group" tabindex="0" {name}>{body}</span>'
 
     def latex_environment(self, name: str, body: str) -> str:
         # Starred, since the page numbers its equations itself.
@@ -323,11 +312,12 @@ def render(
 
 def _write(sections: Sequence[Section], target: Path, paper: Mapping[str, Any]) -> None:
     notebooks = [read(section.path) for section in sections]
+    ends = [notebook.metadata.get("papermill", {}).get("end_time") for notebook in notebooks]
     texts = {path.name: path.read_text(encoding="utf-8") for path in TEMPLATE.iterdir()}
     script = texts["page.js"] + (texts["tools.js"] if paper["tools"] else "")
     paper = {
         **paper,
-        "date": max(filter(None, map(_computed, notebooks)), default=None),
+        "date": max((datetime.fromisoformat(end).date() for end in ends if end), default=None),
         "style": texts["style.css"],
         "script": script,
         # By the page's policy the browser itself refuses every other script, and all loading.
@@ -335,6 +325,7 @@ def _write(sections: Sequence[Section], target: Path, paper: Mapping[str, Any]) 
         "colouriser": texts["colouriser.js"],
         "appendix": "sec-how-this-was-made",
     }
-    page = finish(export(merge(sections, notebooks), paper), load_references())
+    references = tomllib.loads(REFERENCES.read_text(encoding="utf-8"))
+    page = finish(export(merge(sections, notebooks), paper), references)
     with replacing(target) as draft:
         draft.write_text(page, encoding="utf-8")

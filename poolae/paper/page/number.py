@@ -9,12 +9,10 @@ anything that would be loaded from elsewhere) is refused, with its notebook and 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from copy import copy
 from html import escape
 from itertools import chain, count
-from pathlib import Path
 from typing import Any
 
 from bs4 import BeautifulSoup, NavigableString, Tag
@@ -134,10 +132,9 @@ def _number_equations(main: Tag) -> dict[str, str]:
     labels: dict[str, str] = {}
     for number, equation in enumerate(main(class_="equation"), start=1):
         equation.extend(_nodes(f'<span class="number">({number})</span>'))
-        # Where it is wider than the screen it scrolls, also from the keyboard.
-        equation.attrs |= {"role": "group", "tabindex": "0", "aria-label": f"Equation {number}"}
+        equation["aria-label"] = f"Equation {number}"
         if "id" in equation.attrs:
-            labels[equation["id"]] = f"Equation {number}"
+            labels[equation["id"]] = equation["aria-label"]
     return labels
 
 
@@ -170,9 +167,9 @@ def _finish_footnotes(main: Tag) -> None:
         call["title"] = " ".join(note.replace("↩", "").split())
 
 
-def _typeset(match: re.Match[str], node: NavigableString) -> list[Any]:
+def _typeset(latex: str, node: NavigableString) -> list[Any]:
     """Turn the mathematics of captions and column heads, which are plain text, into MathML."""
-    return _nodes(mathml(match[1], _where(node)))
+    return _nodes(mathml(latex, _where(node)))
 
 
 def _cite(main: Tag, references: Mapping[str, Mapping[str, Any]]) -> None:
@@ -191,8 +188,8 @@ def _cite(main: Tag, references: Mapping[str, Mapping[str, Any]]) -> None:
             f"{cited.index(key) + 1}</a>"
         )
 
-    def build(match: re.Match[str], node: NavigableString) -> list[Any]:
-        links = (link(key, node) for key in re.findall(r"@([\w-]+)", match[1]))
+    def build(keys: str, node: NavigableString) -> list[Any]:
+        links = (link(key, node) for key in re.findall(r"@([\w-]+)", keys))
         return _nodes(f"[{', '.join(links)}]")
 
     _rewrite([main], CITATION, build)
@@ -214,7 +211,7 @@ def _entry(work: Mapping[str, Any]) -> str:
 
 def _resolve(soup: BeautifulSoup, main: Tag, labels: Mapping[str, str]) -> None:
     """Give every link that waits for a number its number, and refuse links to nothing."""
-    _rewrite([main], CROSS_REFERENCE, lambda match, _: _nodes(f'<a href="#{match[1]}"></a>'))
+    _rewrite([main], CROSS_REFERENCE, lambda name, _: _nodes(f'<a href="#{name}"></a>'))
     known = {element["id"] for element in soup.find_all(id=True)}
     for link in main.select('a[href^="#"]'):
         target = link["href"][1:]
@@ -303,16 +300,13 @@ def _text_nodes(root: Tag, pattern: re.Pattern[str]) -> list[NavigableString]:
 def _rewrite(
     roots: list[Tag],
     pattern: re.Pattern[str],
-    build: Callable[[re.Match[str], NavigableString], list[Any]],
+    build: Callable[[str, NavigableString], list[Any]],
 ) -> None:
-    """Replace what matches in the texts under `roots` by the nodes that `build` returns."""
+    """Replace what matches in the texts under `roots` by what `build` makes of its one group."""
     for node in chain.from_iterable(_text_nodes(root, pattern) for root in roots):
-        pieces: list[Any] = []
-        end = 0
-        for match in pattern.finditer(node):
-            pieces += [node[end : match.start()], *build(match, node)]
-            end = match.end()
-        node.replace_with(*filter(None, [*pieces, node[end:]]))
+        parts = enumerate(pattern.split(node))
+        pieces = [build(part, node) if k % 2 else [part] for k, part in parts]
+        node.replace_with(*filter(None, chain.from_iterable(pieces)))
 
 
 def _where(node: Tag | NavigableString) -> str:
@@ -323,11 +317,6 @@ def _where(node: Tag | NavigableString) -> str:
 
 def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "untitled"
-
-
-def load_references(path: Path = REFERENCES) -> dict[str, dict[str, Any]]:
-    """Read the works that may be cited, by key."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def mathml(latex: str, where: str, display: str = "inline") -> str:

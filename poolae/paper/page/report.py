@@ -29,14 +29,14 @@ def render_report(results: Path, wanted: Sequence[Settings]) -> None:
     one = found[0].settings
     shown = {f"pool{depth}-{one.name.partition('-')[2]}" for depth in DEPTHS}
     first = [run for run in found if run.name in shown]
-    chapters = [export.Section(results / "01_data.ipynb", "data")]
-    for run in first:
-        parent = None if run is first[0] else first[0].name
-        chapters.append(export.Section(run.folder / "02_train.ipynb", run.name, parent=parent))
-    chapters.append(export.Section(results / "03_evaluate.ipynb", "evaluate"))
-    chapters.append(export.Section(results / "04_samples.ipynb", "samples"))
+    trainings = [
+        export.Section(run.folder / "02_train.ipynb", run.name, first[0].name if k else None)
+        for k, run in enumerate(first)
+    ]
+    others = ("data", "01_data"), ("evaluate", "03_evaluate"), ("samples", "04_samples")
+    start, *end = (export.Section(results / f"{name}.ipynb", prefix) for prefix, name in others)
     export.render(
-        chapters,
+        [start, *trainings, *end],
         results / "report.html",
         title="What does pooling do to an autoencoder that colourises daisies?",
         subtitle="A study of 2020, rebuilt, corrected and answered on a laptop's CPU",
@@ -82,9 +82,7 @@ def _run_table(found: Sequence[runs.Run]) -> pd.DataFrame:
     rows = [{**run.about, "run": run.name, **run.about["settings"]} for run in found]
     frame = pd.DataFrame(rows).set_index("run")
     frame["training, s"] = frame["training_seconds"].round(1)
-    frame["finished"] = [
-        when.replace("+00:00", " UTC").replace("T", " ") for when in frame["finished"]
-    ]
+    frame["finished"] = frame["finished"].str.replace("T", " ").str.replace("+00:00", " UTC")
     columns = "parameters|steps|training, s|device|precision|threads|commit|finished"
     return frame[columns.split("|")]
 
@@ -95,9 +93,7 @@ def _speed() -> dict[str, pd.DataFrame]:
     if not path.exists():
         return {}
     frame = pd.read_csv(path).rename(columns={"ours_s": "ours, s", "reference_s": "reference, s"})
-    spread = [
-        "" if pd.isna(low) else f"{low:.2f}–{high:.2f}"
-        for low, high in zip(frame.pop("ratio_min"), frame.pop("ratio_max"), strict=True)
-    ]
+    low, high = (frame.pop(f"ratio_{end}").map("{:.2f}".format) for end in ("min", "max"))
+    spread = (low + "–" + high).replace("nan–nan", "")
     frame.insert(list(frame).index("ratio") + 1, "range", spread)
     return {"speed": frame.set_index("row").fillna("")}
