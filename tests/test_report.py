@@ -3,11 +3,11 @@
 import json
 import re
 import tomllib
-from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
+from browsing import chromium  # noqa: F401 - a fixture
 from bs4 import BeautifulSoup
 
 from poolae.paper.page import export
@@ -16,14 +16,6 @@ from poolae.paper.page.number import REFERENCES, mathml
 from poolae.paper.show import table_html
 from poolae.settings import UserError
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 
@@ -592,19 +584,8 @@ def test_mathml_of_a_fraction():
 # In a browser
 
 
-@pytest.fixture
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        yield chromium
-        chromium.close()
-
-
 @pytest.mark.browser
-def test_the_page_works_from_disk(page, tmp_path, browser):
+def test_the_page_works_from_disk(page, tmp_path, chromium):  # noqa: F811
     wide = {f"column {n}": [f"a fairly long value {n}"] for n in range(12)}
     filler = "\n\n".join(["Text."] * 40)
     page(
@@ -617,7 +598,7 @@ def test_the_page_works_from_disk(page, tmp_path, browser):
     )
     address = (tmp_path / "out" / "index.html").as_uri()
     for width in (1440, 768, 390):
-        context = browser.new_context(
+        context = chromium.new_context(
             viewport={"width": width, "height": 800}, color_scheme="dark", reduced_motion="reduce"
         )
         tab = context.new_page()
@@ -655,14 +636,14 @@ def test_the_page_works_from_disk(page, tmp_path, browser):
 
 
 @pytest.mark.browser
-def test_tables_sort_by_their_headers(page, tmp_path, browser):
+def test_tables_sort_by_their_headers(page, tmp_path, chromium):  # noqa: F811
     columns = {
         "word": ["b", "a", "C", "d"],
         "value": ["10 ± 1", "–", "−2", "1,000"],
         "[](#tbl-x)": [1, 2, 3, 4],  # a header with a link stays as it is
     }
     page(a=[code("", table("x", **columns))])
-    tab = browser.new_page()
+    tab = chromium.new_page()
     tab.goto((tmp_path / "out" / "index.html").as_uri())
 
     def words():
@@ -682,9 +663,9 @@ def test_tables_sort_by_their_headers(page, tmp_path, browser):
 
 
 @pytest.mark.browser
-def test_the_page_reads_without_scripts(page, tmp_path, browser):
+def test_the_page_reads_without_scripts(page, tmp_path, chromium):  # noqa: F811
     page(a=[markdown("# First"), code("draw()", figure("x"))])
-    context = browser.new_context(java_script_enabled=False)
+    context = chromium.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto((tmp_path / "out" / "index.html").as_uri())
     assert tab.locator("#fig-x img").is_visible()

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,15 +177,20 @@ def _lasting(seconds: float) -> str:
 
 def export(notebook: NotebookNode, paper: Mapping[str, Any]) -> str:
     """Export the merged notebook through the project's template."""
-    renderer = Renderer()
-    exporter = HTMLExporter(
+    exporter, renderer = _exporter(), Renderer()
+    exporter.register_filter("prose", renderer.prose)
+    exporter.environment.globals["paper"] = {**paper, "notes": renderer.notes}
+    return exporter.from_notebook_node(notebook)[0]
+
+
+@cache  # it compiles the template
+def _exporter() -> HTMLExporter:
+    return HTMLExporter(
         config=Config({"NbConvertBase": {"display_data_priority": [*SHOWN_TYPES, "text/plain"]}}),
         template_name=TEMPLATE.name,
         extra_template_basedirs=[str(TEMPLATE.parent)],
-        filters={"prose": renderer.prose, "slug": slug, "table": table_html},
+        filters={"slug": slug, "table": table_html},
     )
-    exporter.environment.globals["paper"] = {**paper, "notes": renderer.notes}
-    return exporter.from_notebook_node(notebook)[0]
 
 
 class Renderer(IPythonRenderer):
