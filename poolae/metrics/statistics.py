@@ -36,6 +36,7 @@ class Contrast:
     images: int  # different ones, over all seeds
     level: float = LEVEL
     p_holm: float | None = None
+    detectable: float | None = None  # smallest effect that these seeds show with power .8
 
     @property
     def name(self) -> str:
@@ -46,6 +47,18 @@ class Contrast:
     def tests_seeds(self) -> bool:
         """Whether the interval speaks of other seeds; with one seed, it speaks of images alone."""
         return self.seeds > 1
+
+    def reading(self, margin: float) -> str:
+        """Say where the interval lies: "lower", "higher", "none" or "open".
+
+        "lower" or "higher" when it lies beyond ± `margin` on that side, "none" when it lies within,
+        and "open" else, or with fewer than `MIN_SEEDS` seeds.
+        """
+        if self.seeds < MIN_SEEDS:
+            return "open"
+        if -margin < self.low and self.high < margin:
+            return "none"
+        return "lower" if self.high < -margin else "higher" if self.low > margin else "open"
 
 
 def paired_contrast(
@@ -189,7 +202,18 @@ def _contrast(
         p=sign_flip_p(per_seed - null, rng_seed),
         seeds=len(seeds),
         images=len(images),
+        detectable=_detectable(per_seed),
     )
+
+
+def _detectable(per_seed: np.ndarray) -> float | None:
+    """Return the effect that a t test at .05 finds with power .8, as its quantiles add up."""
+    if (seeds := len(per_seed)) < 2:
+        return None
+    from scipy import stats
+
+    quantiles = stats.t.ppf([0.975, 0.8], seeds - 1).sum()
+    return float(quantiles * per_seed.std(ddof=1) / np.sqrt(seeds))
 
 
 def _scores_of(scores: pd.DataFrame, metric: str, arm: str) -> pd.Series:
