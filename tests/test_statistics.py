@@ -224,7 +224,7 @@ def test_intervals_hold_the_truth(seeds, world):
 
 def test_intervals_that_forget_what_is_shared_miss_the_truth():
     coverage = simulated_coverage(10, 0.0, repetitions=300)
-    assert coverage["seeds"] < 0.92 < coverage["crossed"]
+    assert coverage["seeds_alone"] < 0.92 < coverage["crossed"]
 
 
 def test_holm_by_hand():

@@ -5,6 +5,12 @@ compared on the same images of the same seed. Seeds and images are both samples:
 would train another network, another picture would be easier or harder, and a picture may be in
 the test part of several seeds. Intervals and tests count both, in closed form: `crossed_variance`
 has the formula.
+
+In simulated worlds a 95 % interval holds the truth in 93.7 to 98.1 % of 2,000 cases with 6 or 10
+seeds, whether seeds or images scatter and however skewed images are: `tests/intervals.py` makes
+`paper/reference/coverage.csv`. In 82 to 84 % where seeds alone scatter, as a lognormal; differences
+of the record's arms are no more skewed over seeds than normal ones (median .51 to .62 over pairs of
+arms, where that of six normal numbers is .55).
 """
 
 from __future__ import annotations
