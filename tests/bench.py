@@ -30,6 +30,7 @@ from poolae import UserError, data, metrics
 from poolae.data import sources
 from poolae.data.images import Planes
 from poolae.files import build_folder, replacing
+from poolae.machine import settle_in
 from poolae.metrics import baselines
 from poolae.models import build
 from poolae.paper import facts
@@ -126,15 +127,21 @@ def random_batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def our_step(depth: int, width: int, size: int) -> Callable:
     """Return one step of our training on random images, on one thread."""
-    loop.settle_in()
+    settle_in()
     torch.set_num_threads(1)
     settings = make_settings(depth, base_width=width, size=size, batch_size=BATCH)
     settings = precision.resolve(settings)
     network = build(depth, width).to(memory_format=torch.channels_last)
     network.start_from(0.5)
     optimisers = loop.make_optimisers(network, settings)
+    average = loop.make_average(network, settings)
     x, y = (t.to(memory_format=torch.channels_last) for t in random_batch(size))
-    return lambda: loop.training_step(network, optimisers, settings, x, y).item()
+
+    def step() -> None:
+        loop.training_step(network, optimisers, settings, x, y).item()
+        average.update_parameters(network)
+
+    return step
 
 
 def plain_step(depth: int, width: int, size: int) -> Callable:
@@ -205,12 +212,12 @@ def sweep() -> Iterator[dict]:
 
 def train_briefly(depth: int, seed: int) -> None:
     """Train a network of `quick` size for a few steps on random images."""
-    loop.settle_in()
+    settle_in()
     settings = precision.resolve(make_settings(depth, seed, steps=SWEEP_STEPS))
     rng = np.random.default_rng(seed)
     images = rng.random((64, 3, settings.size, settings.size), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "checkpoint.safetensors"
+        path = Path(folder) / "checkpoint.pt"
         loop.fit(settings, images[:, :1], images[:, 1:], images[0, :1], path)
 
 
@@ -225,7 +232,7 @@ def inference() -> Iterator[dict]:
 
 def our_prediction(depth: int, width: int, size: int) -> Callable:
     """Return our prediction of 193 random images."""
-    loop.settle_in()
+    settle_in()
     network, lightness = build(depth, width), torch.rand(193, 1, size, size)
     return lambda: network.predict(lightness)
 
@@ -355,7 +362,7 @@ def time_to_quality(source: str) -> Iterator[dict]:
         for steps in BUDGETS:
             settings = precision.resolve(make_settings(depth, data=source, steps=steps))
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "checkpoint.safetensors"
+                path = Path(folder) / "checkpoint.pt"
                 given = part.lightness, part.chroma, test.lightness[0], path
                 network, history = loop.fit(settings, *given)
             predicted = network.predict_array(test.lightness)
@@ -393,7 +400,7 @@ def feeding() -> Iterator[dict]:
 
 def steps_from(depth: int, path: Path, disk: bool) -> Callable:
     """Return training steps on random images of a file, read as they come or once at the start."""
-    loop.settle_in()
+    settle_in()
     settings = precision.resolve(make_settings(depth))
     network = build(depth, settings.base_width).to(memory_format=torch.channels_last)
     optimisers = loop.make_optimisers(network, settings)
