@@ -382,41 +382,19 @@ def findings(found: Sequence[Scale]) -> str:
 
 def step_up_in_words(above: Scale) -> list[str]:
     """Say in Markdown how the networks of full width score beside the published curves."""
-    theirs = facts.published_curves().T
-    ours = comparisons.at_published_bounds(above.published)
-    errors = above.published.groupby("arm")["mean_absolute_error"].mean()
-    rows, below = [], []
-    for arm in [*above.published_arms, "lightness table", "patch boosting"]:
-        row = {"": arm, "mean absolute error": f"{errors[arm]:.4f}"}
-        for bound in (0.05, 0.1):
-            row[f"within {bound:g}"] = f"{ours.loc[arm, bound]:.3f}"
-            row[f"published, {bound:g}"] = (
-                f"{theirs.loc[arm, bound]:.3f}" if arm in theirs.index else ""
-            )
-        if arm in theirs.index:
-            margins = ours.loc[arm] - theirs.loc[arm]
-            row["smallest margin, at bound"] = f"{margins.min():+.3f} at {margins.idxmin():g}"
-            if (margins <= 0).any():
-                at = ", ".join(f"{bound:g}" for bound in margins.index[margins <= 0])
-                below.append(f"{arm} is not above it at {at}")
-        rows.append(row)
-    everywhere = f"the {theirs.shape[1]} published bounds"
-    verdict = (
-        f"Of {everywhere}: {'; '.join(below)}."
-        if below
-        else f"Every depth is above its own published curve at each of {everywhere}."
-    )
-    original = PROFILES["published"]["steps"]
+    steps, original = above.one["steps"], PROFILES["published"]["steps"]
+    table = words.published_table(above.published)
     return [
         "## One step up",
         f"The published networks at full width. Data: {above.data}; {above.scale}, "
-        f"{100 * above.one['steps'] / original:.2g} % of the original's {original:,}; "
+        f"{100 * steps / original:.2g} % of the original's {original:,}; "
         f"{words.counted(above.seeds, 'seed')}; {above.one['test_images']} test images; "
         f"{_provenance(above)}.",
-        _markdown(pd.DataFrame(rows).fillna("")),
-        f"{verdict} Shares are of values rounded to 8 bits, as the published ones are, which were "
-        "read off a figure to about ±0.003, of another split and of images that were resized "
-        "without antialiasing: antialiasing alone gives the lightness table about .010 at .05.",
+        _markdown(table.rename_axis("").reset_index()),
+        f"Of the {len(facts.published_curves())} published bounds. Shares are of values rounded to "
+        "8 bits, as the published ones are, which were read off a figure to about ±0.003, of "
+        "another split and of images that were resized without antialiasing: antialiasing alone "
+        "gives the lightness table about .010 at .05.",
         "![Accuracy of each depth at full width beside its own published curve](full.svg)",
     ]
 

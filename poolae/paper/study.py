@@ -20,6 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from poolae import data, metrics
+from poolae.data import Part
 from poolae.metrics import BANDS, mixture
 from poolae.paper import claims, comparisons, facts, figures, pictures
 from poolae.settings import BANDED, CONTROLS, from_name
@@ -329,7 +330,7 @@ def neighbours(arms: Sequence[str]) -> list[tuple[str, str]]:
     return [(b, a) for i, a in enumerate(arms) for b in arms[i + 1 :]]
 
 
-def extremes_of_detail(test: data.Part, count: int = 2) -> list[int]:
+def extremes_of_detail(test: Part, count: int = 2) -> list[int]:
     """Return the images with the most, then those with the least power above 8 cycles."""
     power = metrics.band_power(test.chroma)[..., 2:]
     ranked = np.argsort(np.nansum(power, axis=(1, 2)), kind="stable")

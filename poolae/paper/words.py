@@ -62,11 +62,14 @@ def listed(parts: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def interval(row: Mapping, unit: bool = True) -> str:
-    """Return an effect with its 95 % interval, in its unit."""
+def interval(row: Mapping) -> str:
+    """Return an effect with its 95 % interval, if it has one, in its unit."""
     digits = claims.UNITS[row["unit"]].digits
-    numbers = (f"{row[k]:+.{digits}f}".replace("-", "−") for k in ("effect", "low", "high"))
-    return f"{'{} [{}, {}]'.format(*numbers)} {row['unit'] * unit}".strip()
+    effect, *ends = (
+        f"{row[key]:+.{digits}f}".replace("-", "−") for key in ("effect", "low", "high")
+    )
+    between = f"[{', '.join(ends)}]" if pd.notna(row["low"]) else "[one seed]"
+    return f"{effect} {between} {row['unit']}".strip()
 
 
 # Verdicts --------------------------------------------------------------------------------------
@@ -143,26 +146,33 @@ def would_change(row: Mapping) -> str:
 def contrast_table(judged: pd.DataFrame) -> pd.DataFrame:
     """Return a row per contrast of a ledger, all that took part in a verdict and what did not."""
     run = judged[judged["lacks"] == ""]
-    p = run["p_holm"].map(lambda value: f"{value:.3f}", na_action="ignore")
-    least = [
-        f"{value:.{claims.UNITS[unit].digits}f}" if pd.notna(value) else "–"
-        for value, unit in zip(run["detectable"], run["unit"], strict=True)
-    ]
-    about = run["contrast"] + run["word"].map(lambda word: f" ({word})" if word else "")
-    return pd.DataFrame(
-        {
-            "claim": run["claim"].mask(run["key"].duplicated(), ""),
-            "metric": run["metric"],
-            "contrast": about,
-            "claimed": run["claimed"].mask(run["beside"], "(beside it)"),
-            "effect [95 %]": [interval(row) for _, row in run.iterrows()],
-            "margin": run["margin"].map("± {:g}".format),
-            "says": run["says"],
-            "p": p.fillna("too few seeds"),
-            "shows from": least,
-            "seeds": run["seeds"].astype(int),
-        }
-    )
+    rows = []
+    for _, row in run.iterrows():
+        digits = claims.UNITS[row["unit"]].digits
+        known = {"p": "too few seeds", "shows from": "–", "corrected": "–", "first is lower": "–"}
+        if pd.notna(row["p_holm"]):
+            known["p"] = f"{row['p_holm']:.3f}"
+        if pd.notna(row["detectable"]):
+            known["shows from"] = f"{row['detectable']:.{digits}f}"
+            ends = (f"{row[f'corrected_{end}']:+.{digits}f}" for end in ("low", "high"))
+            known["corrected"] = f"[{', '.join(ends)}]".replace("-", "−")
+            least, most = (f"{100 * row[f'beats_{end}']:.0f}" for end in ("low", "high"))
+            known["first is lower"] = f"{row['beats']:.0%} [{least}, {most}]"
+        rows.append(
+            {
+                "metric": row["metric"],
+                "contrast": row["contrast"] + f" ({row['word']})" * bool(row["word"]),
+                "claimed": "(beside it)" if row["beside"] else row["claimed"],
+                "effect [95 %]": interval(row),
+                "margin": f"± {row['margin']:g}",
+                "says": row["says"],
+                **known,
+                "seeds": f"{row['seeds']:.0f}",
+            }
+        )
+    table = pd.DataFrame(rows)
+    table.insert(0, "claim", run["claim"].mask(run["key"].duplicated(), "").to_numpy())
+    return table
 
 
 def margins_in_words() -> str:
@@ -313,16 +323,24 @@ def scatter(compared: pd.DataFrame) -> str:
     )
 
 
-def against_published(compared: pd.DataFrame) -> str:
-    """Say where the curves lie above the published one of pool1, and by how much they miss."""
-    ours = comparisons.at_published_bounds(compared[compared["kind"] == "network"])
-    margins = ours - published_curves()["pool1"]
-    lines = []
-    for arm, row in margins.iterrows():
-        below = [f"{bound:g}" for bound in row.index[row < 0]]
-        where = f"below it at {', '.join(below)}" if below else "above it at every bound"
-        lines.append(f"- {arm}: {row[0.05]:+.3f} at bound 0.05 and {row[0.1]:+.3f} at 0.1; {where}")
-    return "\n".join(lines)
+def published_table(compared: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy beside each network's own published curve, and its smallest margin over it.
+
+    Of values rounded to 8 bits, as the published ones are; of baselines there is no curve.
+    """
+    ours, theirs = comparisons.at_published_bounds(compared), published_curves().T
+    rows = {}
+    for arm in [*theirs.index.intersection(ours.index), "lightness table", "patch boosting"]:
+        own = theirs.loc[arm] if arm in theirs.index else None
+        row = {}
+        for bound in (0.05, 0.1):
+            row[f"within {bound:g}"] = f"{ours.loc[arm, bound]:.3f}"
+            row[f"published, {bound:g}"] = "–" if own is None else f"{own[bound]:.3f}"
+        margins = ours.loc[arm] - (np.nan if own is None else own)
+        at = ", ".join(f"{bound:g}" for bound in margins.index[margins <= 0]) or "nowhere"
+        least = "–" if own is None else f"{margins.min():+.3f} at {margins.idxmin():g}"
+        rows[arm] = {**row, "smallest margin": least, "not above at": "–" if own is None else at}
+    return pd.DataFrame.from_dict(rows, "index")
 
 
 def score_table(compared: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
@@ -408,24 +426,18 @@ def mixture_table(mixtures: pd.DataFrame) -> pd.DataFrame:
 def mixtures_in_words(mixtures: pd.DataFrame) -> str:
     """Say what the depths' oracle gains over the seeds', and what can be had of it."""
     table = mixture_table(mixtures)
-    gate, ensemble = table.loc["gate"], table.loc["mean ensemble"]
-    return (
-        f"{oracles_in_words(mixtures)} The gate recovers {gate['depths: recovered']:.0%} of the "
-        f"depths' oracle gain ({gate['depths: error']:.4f}); the mean of the networks reaches "
-        f"{ensemble['depths: error']:.4f} over depths, {ensemble['seeds: error']:.4f} over seeds."
+    oracle, best, gate, mean = (
+        table.loc[method]
+        for method in ("pixel oracle", "best single expert", "gate", "mean ensemble")
     )
-
-
-def oracles_in_words(mixtures: pd.DataFrame) -> str:
-    """Say how much of what an oracle over depths gains, an oracle over seeds gains too."""
-    table = mixture_table(mixtures)
-    oracle, best = table.loc["pixel oracle"], table.loc["best single expert"]
-    gains = {k: best[f"{k}: error"] - oracle[f"{k}: error"] for k in ("depths", "seeds")}
+    depths, seeds = (best[f"{k}: error"] - oracle[f"{k}: error"] for k in ("depths", "seeds"))
     return (
-        f"The pixel oracle saves {gains['depths']:.4f} of the error of the best single network "
-        f"over four depths, and {gains['seeds']:.4f} over four seeds of one depth: "
-        f"{gains['seeds'] / gains['depths']:.0%} of what depths seem to offer comes from having "
-        "four networks at all."
+        f"The pixel oracle saves {depths:.4f} of the error of the best single network over four "
+        f"depths, and {seeds:.4f} over four seeds of one depth: {seeds / depths:.0%} of what depths "
+        "seem to offer comes from having four networks at all. The gate recovers "
+        f"{gate['depths: recovered']:.0%} of the depths' oracle gain ({gate['depths: error']:.4f}); "
+        f"the mean of the networks reaches {mean['depths: error']:.4f} over depths and "
+        f"{mean['seeds: error']:.4f} over seeds."
     )
 
 
