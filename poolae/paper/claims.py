@@ -255,10 +255,11 @@ def ledger(scores: pd.DataFrame) -> pd.DataFrame:
         claim that could not be judged has one row, whose `lacks` says what that needs.
     """
     table = with_derived(scores)
+    scored = table.groupby("arm").count().reindex(columns=list(METRICS), fill_value=0)
     rows, contrasts = [], []
     for key, claim in CLAIMS.items():
         about = {"key": key, "claim": claim.words, "by": claim.by, "lacks": ""}
-        lacks = [_lacks(table, parts) for parts in (claim.parts, claim.instead) if parts]
+        lacks = [_lacks(scored, parts) for parts in (claim.parts, claim.instead) if parts]
         if all(lacks):
             lacking = {"verdict": NOT_RUN, "says": NOT_RUN, "beside": False, "lacks": lacks[0]}
             rows.append(about | lacking)
@@ -266,7 +267,7 @@ def ledger(scores: pd.DataFrame) -> pd.DataFrame:
         parts = [
             part
             for part in (claim.instead if lacks[0] else claim.parts)
-            if not (part.beside and _lacks(table, [part], beside=True))
+            if not (part.beside and _lacks(scored, [part], beside=True))
         ]
         found = [contrast_of(table, part.metric, *part.arms) for part in parts]
         said = [judge(read(c), part.claimed) for c, part in zip(found, parts, strict=True)]
@@ -364,13 +365,14 @@ def _described(part: Part, says: str) -> dict:
     }
 
 
-def _lacks(table: pd.DataFrame, parts: Sequence[Part], beside: bool = False) -> str:
-    """Say which arms the deciding parts lack, or else which metrics of them; "" if none."""
+def _lacks(scored: pd.DataFrame, parts: Sequence[Part], beside: bool = False) -> str:
+    """Say which arms the deciding parts lack, or else which metrics of them; "" if none.
+
+    `scored` counts the values of each metric (columns) of each arm (index).
+    """
     wanted = [(part.metric, arm) for part in parts if part.beside == beside for arm in part.arms]
-    known = set(table["arm"])
-    if absent := dict.fromkeys(arm for _, arm in wanted if arm not in known):
+    if absent := dict.fromkeys(arm for _, arm in wanted if arm not in scored.index):
         return f"needs {', '.join(absent)}"
-    scored = table.groupby("arm").count().reindex(columns=list(METRICS), fill_value=0)
     unscored: dict[str, list[str]] = {}
     for metric, arm in dict.fromkeys(wanted):
         if not scored.loc[arm, metric]:

@@ -433,10 +433,10 @@ def mixtures_in_words(mixtures: pd.DataFrame) -> str:
     depths, seeds = (best[f"{k}: error"] - oracle[f"{k}: error"] for k in ("depths", "seeds"))
     return (
         f"The pixel oracle saves {depths:.4f} of the error of the best single network over four "
-        f"depths, and {seeds:.4f} over four seeds of one depth: {seeds / depths:.0%} of what depths "
-        "seem to offer comes from having four networks at all. The gate recovers "
-        f"{gate['depths: recovered']:.0%} of the depths' oracle gain ({gate['depths: error']:.4f}); "
-        f"the mean of the networks reaches {mean['depths: error']:.4f} over depths and "
+        f"depths, and {seeds:.4f} over four seeds of one depth: {seeds / depths:.0%} of what "
+        "depths seem to offer comes from having four networks at all. The gate recovers "
+        f"{gate['depths: recovered']:.0%} of the depths' oracle gain ({gate['depths: error']:.4f}"
+        f"); the mean of the networks reaches {mean['depths: error']:.4f} over depths and "
         f"{mean['seeds: error']:.4f} over seeds."
     )
 
