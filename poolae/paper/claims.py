@@ -428,7 +428,7 @@ def ledger(
         (the other contrasts of the claim, and what to know). Of several contrasts, the first
         that says what the verdict says is shown.
     """
-    settings = dict(resamples=resamples, rng_seed=rng_seed)
+    settings: dict = {}  # intervals are closed forms
     table = pd.concat([_needed(scores), _as_scores(mixtures)], ignore_index=True)
     found = {key: _examine(claim, table, settings) for key, claim in CLAIMS.items()}
     contrasts = [
