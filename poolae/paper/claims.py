@@ -25,7 +25,6 @@ import pandas as pd
 from poolae.metrics.statistics import (
     MIN_SEEDS,
     Contrast,
-    equivalent,
     holm,
     one_sample,
     paired_contrast,
@@ -137,7 +136,7 @@ def judge(contrast: Contrast, claimed: str, margin: float | None) -> str:
     margin
         Effects inside ± `margin` count as none. None: the sign alone decides.
     """
-    none = margin is not None and equivalent(contrast, margin)
+    none = margin is not None and contrast.reading(margin) == "none"
     above, below = contrast.low > 0, contrast.high < 0
     if claimed == NO_DIFFERENCE:
         return SUPPORTED if none else REFUTED if above or below else INCONCLUSIVE
@@ -429,7 +428,7 @@ def ledger(
         (the other contrasts of the claim, and what to know). Of several contrasts, the first
         that says what the verdict says is shown.
     """
-    settings = dict(resamples=resamples, rng_seed=rng_seed)
+    settings: dict = {}  # intervals are closed forms
     table = pd.concat([_needed(scores), _as_scores(mixtures)], ignore_index=True)
     found = {key: _examine(claim, table, settings) for key, claim in CLAIMS.items()}
     contrasts = [
