@@ -174,19 +174,3 @@ def test_oracles_leave_out_grids_finer_than_the_image():
     errors = [np.abs(prediction - true).mean() for prediction in found.values()]
     assert errors == sorted(errors, reverse=True)
     assert list(baselines.oracles(np.zeros((1, 2, 64, 64))))[-1] == "oracle 64 × 64"
-
-
-def test_scrambling_costs_what_sees_beyond_a_pixel_and_nothing_else():
-    lightness = np.random.default_rng(0).random((3, 1, 16, 16))
-    neighbour = np.concatenate([np.roll(lightness, 1, axis=3)] * 2, axis=1)
-
-    def predict(light):
-        return np.concatenate([np.roll(light, 1, axis=3)] * 2, axis=1)
-
-    costs = baselines.scrambled_error(predict, lightness, neighbour, seed=0)
-    changed = np.concatenate([lightness] * 2, axis=1)
-    free = baselines.scrambled_error(lambda light: light.repeat(2, 1), lightness, changed, seed=0)
-    np.testing.assert_array_equal(free, 0)
-    assert (costs > 0.01).all()
-    # The first column of each tile has another neighbour: a quarter of the pixels, at most.
-    assert (costs < 0.25 * np.abs(neighbour - np.roll(neighbour, 5, axis=3)).max()).all()

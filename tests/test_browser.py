@@ -21,7 +21,7 @@ from poolae.models import build_for
 from poolae.paper.page import tools as page_tools
 from poolae.paper.page.export import render
 from poolae.settings import UserError, make_settings
-from poolae.train.runs import Run
+from poolae.train.runs import Run, seal
 
 CHROMIUM = Path("/usr/bin/chromium")
 # Found before the tests are given a build folder of their own.
@@ -66,7 +66,9 @@ def make_run(folder, profile="smoke", change=None, **options):
     folder.mkdir(parents=True)
     weights = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
-    return Run(folder, {"settings": settings.asdict()})
+    about = {"settings": settings.asdict()}
+    seal(folder, about, "weights.safetensors")
+    return Run(folder, about)
 
 
 def decode_picture(uri):
@@ -181,6 +183,7 @@ def test_tools_gather_everything_from_runs(tmp_path):
         np.save(run.folder / "predictions.npy", (test.chroma + shift).astype(np.float16))
         scores = pd.DataFrame({"image": test.names, "mean_absolute_error": errors})
         scores.to_csv(run.folder / "scores.csv", index=False)
+        seal(run.folder, run.about, "predictions.npy", "scores.csv")
     curve = np.linspace(0, 1, len(metrics.BOUNDS))[None]
     gathered = page_tools.tools(found, test, {"pool0": curve, "pool1": curve}, {"grey": curve})
     assert list(gathered) == ["curves", "samples", "networks", "photographs"]

@@ -1,13 +1,14 @@
 """Runs on disk: when one is loaded, trained again, or only scored again."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from poolae import UserError, make_settings, metrics
+from poolae import UserError, files, make_settings, metrics
 from poolae.paper import comparisons
 from poolae.train import precision, runs
 
@@ -19,8 +20,11 @@ def results(tmp_path_factory):
     return folder, [train(folder, depth, seed) for depth in (0, 1) for seed in (0, 1)]
 
 
+TINY = dict(profile="smoke", size=16, steps=3, base_width=2, images=12)
+
+
 def tiny(depth, seed):
-    return make_settings(depth, seed, profile="smoke", size=16, steps=3, base_width=2, images=12)
+    return make_settings(depth, seed, **TINY)
 
 
 def train(folder, depth, seed):
@@ -86,9 +90,52 @@ def test_a_changed_metric_scores_again_without_training(results, trained, monkey
     monkeypatch.setattr(
         runs, "code_digest", lambda *m: "new metrics" if m[0] == "metrics/scores" else digest(*m)
     )
-    (run.folder / "scores.csv").write_text("stale")
+    before = runs.Run(run.folder, run.about).scores
+    scored = train(folder, 0, 0)
+    assert scored.about["scored_with"] == "new metrics" and scored.scores.equals(before)
     assert len(train(folder, 0, 0).scores) == run.about["test_images"]
     assert not trained
+
+
+@pytest.mark.fault("a flipped bit in a finished run", "refused in one sentence with a way on")
+@pytest.mark.parametrize("name", ["weights.safetensors", "predictions.npy", "scores.csv"])
+def test_a_flipped_bit_is_not_believed(results, tmp_path, name):
+    _, (run, *_) = results
+    copy = shutil.copytree(run.folder, tmp_path / "runs" / run.name)
+    damaged = bytearray((copy / name).read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (copy / name).write_bytes(damaged)
+    (found,) = runs.find(tmp_path, [run.settings])
+    use = {"weights.safetensors": found.network, "scores.csv": found.accuracy_curve}
+    with pytest.raises(UserError, match=f"{name} is not what was written .* remove the folder"):
+        use.get(name, lambda: found.predictions)()
+    (copy / name).unlink()
+    with pytest.raises(UserError, match="is not what was written"):
+        found.path(name)
+
+
+@pytest.mark.fault("a setting, an image or a module changes", "trained again, and told why")
+def test_a_run_that_is_trained_again_says_why(tmp_path, capsys, monkeypatch):
+    train(tmp_path, 0, 0)
+    capsys.readouterr()
+
+    def said(**changed):
+        settings = make_settings(0, 0, **{**TINY, **changed})
+        runs.train(settings, tmp_path)
+        return capsys.readouterr().out.splitlines()[0]
+
+    start = "pool0-seed0 is trained again: "
+    assert said(weight_decay=0.011) == start + "weight_decay 0.01 -> 0.011."
+    assert said(weight_decay=0.011, images=15) == start + (
+        "images 12 -> 15; data changed: 3 images added."
+    )
+    whole = files.module_digests
+    changed = {"train/loop": "other", "models/layers": "code"}
+    monkeypatch.setattr(runs, "module_digests", lambda *m: whole(*m) | changed)
+    monkeypatch.setattr(runs, "code_digest", lambda *m: "other")
+    assert said(weight_decay=0.011, images=15) == start + (
+        "models/layers.py changed; train/loop.py changed."
+    )
 
 
 @pytest.mark.fault("a run whose description is half written", "trained again")

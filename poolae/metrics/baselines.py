@@ -20,9 +20,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from poolae.data import shuffle_tiles
-from poolae.metrics.scores import mean_absolute_error
-
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 GREY = 128 / 255  # a = b = 0
@@ -140,19 +137,6 @@ BASELINES: dict[str, Callable[[np.ndarray, np.ndarray], Predictor]] = {
     "position table": fit_position_table,
     "patch boosting": fit_patch_boosting,
 }
-
-
-def scrambled_error(
-    predict: Predictor, lightness: np.ndarray, chroma: np.ndarray, seed: int
-) -> np.ndarray:
-    """Return the error of each image where its tiles are shuffled and put back after, (N,).
-
-    What this exceeds the error from the whole picture by is also paid by a predictor that knows
-    no shapes, at the seams of the tiles: the null of any claim about shapes. The seed of the
-    shuffle is the split, as for networks.
-    """
-    scrambled = predict(shuffle_tiles(lightness, seed))
-    return mean_absolute_error(shuffle_tiles(scrambled, seed, back=True), chroma)
 
 
 def block_oracle(true_chroma: np.ndarray, blocks: int) -> np.ndarray:
