@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -77,20 +78,14 @@ def describe_curves(arms: Mapping[str, np.ndarray], baselines: Mapping[str, np.n
         `bounds`, and `lines`: for each its `name`, `accuracy`, `colour` (None for the colour
         of muted text) and `dash` of its stroke.
     """
-    kinds = [(name, curves, figures.arm_colour(name), "") for name, curves in arms.items()]
-    kinds += [
-        (name, curves, None, DASHES[i % len(DASHES)])
-        for i, (name, curves) in enumerate(baselines.items())
-    ]
-    lines = [
-        {
-            "name": name,
-            "colour": colour,
-            "dash": dash,
-            "accuracy": curves.mean(axis=0).round(4).tolist(),
-        }
-        for name, curves, colour, dash in kinds
-    ]
+
+    def line(name: str, curves: np.ndarray, colour: str | None = None, dash: str = "") -> dict:
+        accuracy = curves.mean(axis=0).round(4).tolist()
+        return {"name": name, "colour": colour, "dash": dash, "accuracy": accuracy}
+
+    lines = [line(name, curves, figures.arm_colour(name)) for name, curves in arms.items()]
+    dashed = zip(baselines.items(), cycle(DASHES), strict=False)
+    lines += [line(*named, dash=dash) for named, dash in dashed]
     return {"bounds": metrics.BOUNDS.tolist(), "lines": lines}
 
 
@@ -176,14 +171,8 @@ def describe_network(run: Run) -> dict:
                 "choose runs of pool0 to pool3."
             )
         normalised = stage.kind != "output"
-        ops.append(
-            {
-                "kind": "conv",
-                "inputs": stage.in_channels,
-                "outputs": stage.out_channels,
-                "normalised": normalised,
-            }
-        )
+        sides = {"inputs": stage.in_channels, "outputs": stage.out_channels}
+        ops.append({"kind": "conv", **sides, "normalised": normalised})
         values += [conv.weight, conv.bias]
         if normalised:
             norm = layer[-1]
