@@ -107,6 +107,17 @@ def test_dropped_cells_leave_no_trace(page, tag):
     assert "kept" in soup.get_text()
 
 
+def test_an_introduction_goes_with_what_it_introduces(page):
+    cells = [
+        markdown("## Of nothing", "with-next"),
+        code("if found: show()", tags=["hide-input"]),
+        markdown("## Of something", "with-next"),
+        code("show()", prints("shown"), tags=["hide-input"]),
+    ]
+    text = page(a=cells).get_text()
+    assert "Of something" in text and "Of nothing" not in text
+
+
 def test_hide_input_keeps_the_output_alone(page):
     soup = page(a=[code("secret = 1", prints("shown"), tags=["hide-input"])])
     assert "secret" not in soup.get_text()

@@ -116,6 +116,9 @@ def _published(
         tags = set(cell.metadata.get("tags", []))
         if tags & DROPPED or (section.parent and "once" in tags) or cell.cell_type == "raw":
             continue
+        following = notebook.cells[position : position + 1]
+        if "with-next" in tags and not any(one.get("outputs") for one in following):
+            continue
         cell.id = f"{section.prefix}-{position}"
         about = cell.metadata.poolae = NotebookNode(
             section=section.prefix,
@@ -268,7 +271,8 @@ def render(
     """Render executed notebooks as one self-contained HTML file.
 
     Cells tagged ``parameters``, ``injected-parameters`` or ``hide`` are left out, and those
-    tagged ``once`` where a section continues another. ``hide-input`` leaves out the code alone,
+    tagged ``once`` where a section continues another, and those tagged ``with-next`` where the
+    next cell shows nothing. ``hide-input`` leaves out the code alone,
     but not that of a figure or table; ``hide-output`` what it printed.
     Under each figure and table stand a link to its code and, as far as the notebook's metadata
     tell (`execute.execute_notebook`), what drew it from which data, where and in what time.

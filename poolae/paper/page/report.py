@@ -38,7 +38,7 @@ def render_report(results: Path, wanted: Sequence[Settings]) -> None:
     export.render(
         [start, *trainings, *end],
         results / "report.html",
-        title="What does pooling do to an autoencoder that colourises daisies?",
+        title=f"What does pooling do to an autoencoder that colourises {study.subject}?",
         subtitle="A study of 2020, rebuilt, corrected and answered on a laptop's CPU",
         authors=["The poolae authors"],
         provenance=_provenance(found),

@@ -19,6 +19,7 @@ from poolae.data import Part
 from poolae.data.colour import lab01_to_rgb
 from poolae.paper import figures
 from poolae.paper.comparisons import representative_images
+from poolae.paper.show import data_uri, png_uri
 from poolae.settings import UserError
 from poolae.train.runs import Run
 
@@ -119,7 +120,7 @@ def describe_sample(
         networks.append(
             {
                 "name": network,
-                "picture": _picture(lab01_to_rgb(lightness, predicted)),
+                "picture": png_uri(lab01_to_rgb(lightness, predicted)),
                 "errors": base64.b64encode(errors.tobytes()).decode("ascii"),
             }
         )
@@ -127,8 +128,8 @@ def describe_sample(
         "name": name,
         "width": lightness.shape[-1],
         "height": lightness.shape[-2],
-        "lightness": _picture(lab01_to_rgb(lightness, grey)),
-        "truth": _picture(lab01_to_rgb(lightness, chroma)),
+        "lightness": png_uri(lab01_to_rgb(lightness, grey)),
+        "truth": png_uri(lab01_to_rgb(lightness, chroma)),
         "networks": networks,
     }
 
@@ -204,18 +205,5 @@ def photographs() -> list[dict]:
         image.thumbnail((PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=85, subsampling=0)
-        described.append({"name": name, "picture": _data_uri("jpeg", file.getvalue())})
+        described.append({"name": name, "picture": data_uri("jpeg", file.getvalue())})
     return described
-
-
-def _picture(rgb: np.ndarray) -> str:
-    """Return an image (H, W, 3) in [0, 1] as a PNG in a data URI."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray((255 * rgb).round().astype(np.uint8)).save(file, "PNG", optimize=True)
-    return _data_uri("png", file.getvalue())
-
-
-def _data_uri(subtype: str, content: bytes) -> str:
-    return f"data:image/{subtype};base64,{base64.b64encode(content).decode('ascii')}"
