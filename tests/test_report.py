@@ -506,7 +506,7 @@ def test_an_image_without_alternative_text_is_refused(page):
             [code("1/0", nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]))],
             "cell 1 ended in an error",
         ),
-        ([markdown("x"), code("x = 1", ran=False)], "cell 2 has not run"),
+        ([markdown("x"), code("x = 1", ran=False)], "cell 2 did not run"),
         ([markdown("banner", "papermill-error-cell-tag")], "cell 1 is papermill's report"),
         ([markdown("[](#fig-none)")], "cell 1 refers to #fig-none, which is nowhere"),
         ([markdown("[text](#nowhere)")], "cell 1 refers to #nowhere, which is nowhere"),

@@ -78,8 +78,8 @@ def execute_notebook(
                 config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
             )
         notebook = nbformat.read(partial, 4)
-        if skipped := _skipped(notebook):
-            raise UserError(f"{source}: {skipped}. The notebook as far as it ran is {failed}.")
+        if fault := fault_in(notebook):
+            raise UserError(f"{source}{fault}. The notebook as far as it ran is {failed}.")
         notebook.metadata.poolae = about | _run_beside(target)
         nbformat.write(notebook, partial)
         os.replace(partial, target)
@@ -99,12 +99,22 @@ def execute_notebook(
         partial.unlink(missing_ok=True)
 
 
-def _skipped(notebook: nbformat.NotebookNode) -> str:
-    """Say what kept an executed notebook from being whole; nothing if it is."""
+def fault_in(notebook: nbformat.NotebookNode) -> str:
+    """Say what keeps an executed notebook from being whole, to go after its name; or nothing."""
     for position, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type == "code" and cell.source and cell.execution_count is None:
-            return f"cell {position} did not run"
-    return "a cell left the kernel" if notebook.metadata.papermill.get("exception") else ""
+        code = cell.cell_type == "code"
+        faults = {
+            "is papermill's report of an error": any(
+                tag.startswith("papermill-error") for tag in cell.metadata.get("tags", [])
+            ),
+            "ended in an error": any(o.output_type == "error" for o in cell.get("outputs", [])),
+            "did not run": code and cell.source.strip() and cell.execution_count is None,
+        }
+        for fault, there in faults.items():
+            if there:
+                return f", cell {position} {fault}"
+    stopped = notebook.metadata.get("papermill", {}).get("exception")
+    return " stopped before its end" if stopped else ""
 
 
 def _run_beside(target: Path) -> dict[str, str]:
