@@ -647,6 +647,22 @@ def test_the_page_works_from_disk(page, tmp_path, chromium):  # noqa: F811
 
 
 @pytest.mark.browser
+@pytest.mark.fault("#100% in the page's address", "the page works")
+def test_an_address_that_is_no_encoding_stops_nothing(page, tmp_path, chromium):  # noqa: F811
+    page(a=[markdown("# First"), code("draw()", figure("x"))])
+    tab = chromium.new_page()
+    complaints = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto((tmp_path / "out" / "index.html").as_uri() + "#100%")
+    tab.click(".its-code")  # what opens code is set up after the address is read
+    tab.locator("details.code .listing").wait_for(state="visible")
+    tab.evaluate("location.hash = '#99%'")
+    tab.evaluate("() => new Promise(requestAnimationFrame)")
+    assert complaints == []
+    tab.close()
+
+
+@pytest.mark.browser
 def test_tables_sort_by_their_headers(page, tmp_path, chromium):  # noqa: F811
     columns = {
         "word": ["b", "a", "C", "d"],
