@@ -135,11 +135,14 @@ def execute(notebook, output, seen, run, timeout, parameters, **which) -> None:
 @click.option("--results", type=Path, help="default: build/<data>-<profile>")
 def train(run, data, profile, precision, results) -> None:
     """Train one run, in as many processes as torchrun starts: `torchrun -m poolae train`."""
+    from poolae import data as images_of
     from poolae.train import parallel, runs
 
     with parallel.together():
         settings = from_name(run, data, profile, precision)
-        runs.train_together(settings, results or runs.results_folder(data, profile))
+        with parallel.first_ahead():  # it decodes for all
+            images_of.load_for(settings)
+        runs.train(settings, results or runs.results_folder(data, profile))
 
 
 @cli.command()
@@ -204,6 +207,13 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except UserError as error:
         print(f"poolae: {error}", file=sys.stderr)
+        return 2
+    except FileNotFoundError as error:
+        print(
+            f"poolae: {error.filename or error} is missing: restore it, such as by `git checkout`, "
+            "or make it, then run the same command again.",
+            file=sys.stderr,
+        )
         return 2
     except OSError as error:
         print(f"poolae: {cannot_write(error.filename or '.', error)}", file=sys.stderr)
