@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import skimage.data
 import torch
+from browsing import chromium  # noqa: F401 - a fixture
 from PIL import Image
 from torch.nn import functional as F
 
@@ -23,7 +24,6 @@ from poolae.paper.page.export import render
 from poolae.settings import UserError, make_settings
 from poolae.train.runs import Run, seal
 
-CHROMIUM = Path("/usr/bin/chromium")
 # Found before the tests are given a build folder of their own.
 REPORT = build_folder() / "synthetic-quick" / "report.html"
 PACKAGE = Path(page_tools.__file__).parent
@@ -243,19 +243,8 @@ def page(tools, tmp_path_factory):
     return render([], tmp_path_factory.mktemp("page") / "index.html", tools=tools, **HEAD)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as running:
-        launched = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
-def open_page(chromium):
+def open_page(chromium):  # noqa: F811
     """Open a page from disk without a network; in the end it must have asked for and said nothing.
 
     Blobs and data are the page's own.
