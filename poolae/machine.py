@@ -1,28 +1,39 @@
-"""What this machine and this checkout are: memory, processor, commit."""
+"""The machine at hand: its memory, its processor, its cores; and the checkout's commit."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from poolae.settings import UserError
+
+CGROUP = Path("/sys/fs/cgroup")
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def available_memory() -> int | None:
     """Return the bytes of memory that processes can still have, or None if no one tells.
 
-    As the kernel estimates it, within the limit of a container.
+    As the system estimates it, and no more than what is left of a container's limit. Of what a
+    container holds, files that nobody has looked at lately can be given up.
     """
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, LookupError, ValueError):
+        free = psutil.virtual_memory().available
+    except (OSError, RuntimeError, NotImplementedError):
         return None
     with suppress(OSError, ValueError):  # "max" is no limit
-        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (CGROUP / "memory.stat").read_text().splitlines()
+        spare = int(dict(line.split() for line in lines).get("inactive_file", 0))
+        free = min(free, max(0, limit - used + spare))
     return free
 
 
@@ -84,3 +95,34 @@ def processor_model() -> str:
         return "unknown"
     fields = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
     return "-".join(fields.get(key, "unknown") for key in ("cpu family", "model"))
+
+
+def settle_in() -> int:
+    """Prepare this process for training: keep its memory, and use its share of the cores.
+
+    SLURM says how many cores its task has; otherwise `JOBS` runs share those that there are. The
+    processes that torchrun starts for one run share what the run has.
+
+    glibc returns every large tensor to the system when it is freed and takes
+    it back page by page in the next step; keeping it saves about a fifth of a
+    step at full width (2 cores, 128 px, no pooling: 1.55 s against 1.22 s).
+
+    Returns
+    -------
+    int
+        The threads that this process will use.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, -1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jobs = int(os.environ.get("JOBS") or 1)
+    if task := os.environ.get("SLURM_CPUS_PER_TASK"):
+        cores, jobs = min(cores, int(task)), 1
+    threads = max(1, cores // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+    import torch
+
+    torch.set_num_threads(threads)
+    return threads

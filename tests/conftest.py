@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from pictures import fill
 
+import poolae.paper.page  # noqa: F401 - before nbformat, which would compile a grammar
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -20,6 +22,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "fault(fault, outcome): what is done to it, what it does")
     if path := config.getoption("faults"):
         config.pluginmanager.register(FaultTable(path))
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take long, so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 class FaultTable:

@@ -66,7 +66,7 @@ def test_agrees_with_the_network_written_by_hand(depth, pooling):
     # In double precision, so that rounding does not decide which value of a pool is the greatest.
     reference, network = (
         plain_network(depth, 4, pooling).double(),
-        build(depth, 4, pooling).double(),
+        build(depth, 4, pooling=pooling).double(),
     )
     copy_weights(reference, network)
     x = torch.rand(2, 1, 16, 24, dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_agrees_with_the_network_written_by_hand(depth, pooling):
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_receptive_field_is_where_the_gradient_reaches(depth):
-    network = build(depth, 2, "max2").eval()
+    network = build(depth, 2, pooling="max2").eval()
     seen, size = network.receptive_field, 192
     # Positive weights and inputs: no path from input to output can vanish or cancel.
     with torch.no_grad():
@@ -206,7 +206,7 @@ def test_bfloat16_is_as_near_to_float32_as_its_number_format_allows(depth):
     yardstick is the same network in float32 with its weights and its input
     rounded to bfloat16 once.
     """
-    lightness, chroma = data.rgb_to_lab01(daisies.draw_many(8, 32))
+    lightness, chroma = data.rgb_to_lab01(np.stack([daisies.draw(k, 32) for k in range(8)]))
     x, y = torch.from_numpy(lightness), torch.from_numpy(chroma)
     network = build(depth, 8).to(memory_format=torch.channels_last).train()
     rounded = copy.deepcopy(network)
@@ -331,7 +331,7 @@ def test_bad_sizes_and_poolings_are_named():
     with pytest.raises(ValueError, match=r"\(20, 16\).*multiples of 8"):
         build(3, 2)(torch.rand(1, 1, 20, 16))
     with pytest.raises(UserError, match="pooling is 'max3'"):
-        build(1, 2, "max3")
+        build(1, 2, pooling="max3")
 
 
 def test_published_ops_spell_out_the_table():

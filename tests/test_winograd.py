@@ -27,7 +27,7 @@ def test_they_are_pytorchs_to_rounding(shape, kernel):
     x = torch.randn(n, channels, height, width, generator=generator)
     weight = torch.randn(outputs, channels, kernel, kernel, generator=generator)
     bias = torch.randn(outputs, generator=generator)
-    ours = winograd.convolve_3x3 if kernel == 3 else winograd.convolve_phases
+    ours = winograd.Rows.apply if kernel == 3 else winograd.Phases.apply
     found = gradients(lambda *a: ours(*a[:3]), x, weight, bias, 1)
     expected = gradients(
         lambda x, w, b, p: F.conv2d(x, w, b, padding=p),
@@ -44,7 +44,7 @@ def test_they_are_pytorchs_to_rounding(shape, kernel):
 
 def test_no_gradient_is_computed_that_nobody_asks_for():
     x, weight = torch.randn(1, 16, 8, 8), torch.randn(16, 16, 3, 3, requires_grad=True)
-    y = winograd.convolve_3x3(x, weight, torch.zeros(16))
+    y = winograd.Rows.apply(x, weight, torch.zeros(16))
     y.sum().backward()
     assert x.grad is None and weight.grad is not None
 

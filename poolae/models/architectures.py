@@ -7,7 +7,9 @@ The published family (`published_ops`) has 297,794, 1,627,202, 6,940,226 and
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+WINDOWS = {"max5": 5, "max2": 2, "average": 2, "blur": 4}  # pixels that a pooling sees, one axis
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class Op:
 
     kind: str
     out_channels: int
-    kernel: int = 3
-    stride: int = 1
+    kernel: int = 3  # pixels that it sees along one axis
+    stride: float = 1  # 2 halves the side, 1/2 doubles it
     dilation: int = 1
     groups: int = 1
+    pooling: str = ""  # of a "pool": a key of `WINDOWS`
+    merged: bool = False  # an "up" that is left to the convolution behind it, and that convolution
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Stage:
 
 
 def published_ops(
-    pool_depth: int, base_width: int = 64, strided: bool = False, bottleneck: int = 0
+    pool_depth: int, base_width: int = 64, pooling: str = "max5", bottleneck: int = 0
 ) -> list[Op]:
     """Return the published architecture with `pool_depth` pooling layers.
 
@@ -62,24 +66,26 @@ def published_ops(
     ----------
     pool_depth, base_width
         As in `settings.Settings`.
-    strided
-        Let the convolution behind each pooling layer take steps of two pixels in its place.
+    pooling
+        What halves the maps. "max5": kernel 5, stride 2, padding 2, as in the published code;
+        "max2": kernel 2, stride 2, as in the published figure; "average" of 2 x 2; "blur": see
+        `layers.BlurPool`; "strided": the convolution behind takes steps of two pixels.
     bottleneck
         Channels that the encoder hands to the decoder, if not 0.
     """
     level = [2 * base_width * 2**i for i in range(pool_depth + 1)]  # channels after level i
     ops = [Op("conv", base_width), Op("conv", level[0])]
     for inner, outer in zip(level, level[1:], strict=False):
-        halving = (
-            [Op("conv", inner, stride=2)] if strided else [Op("pool", inner), Op("conv", inner)]
-        )
-        ops += [*halving, Op("conv", outer)]
+        strided = pooling == "strided"
+        ops += [] if strided else [Op("pool", inner, WINDOWS[pooling], stride=2, pooling=pooling)]
+        ops += [Op("conv", inner, stride=1 + strided), Op("conv", outer)]
     if bottleneck:
         ops[-1] = Op("conv", bottleneck)
-    for channels in reversed(level):
-        ops += [Op("deconv", channels), Op("deconv", channels // 2), Op("up", channels // 2)]
-    ops[-1] = Op("output", 2)  # nothing to upsample after the outermost level
-    return ops
+    ops.append(Op("deconv", level[-1]))
+    for channels in reversed(level[:-1]):
+        ops += [Op("deconv", channels), Op("up", channels, 1, 0.5, merged=True)]
+        ops.append(Op("deconv", channels, merged=True))
+    return [*ops, Op("deconv", base_width), Op("output", 2)]
 
 
 LEVELS = (1, 2, 3)  # of the matched skeleton: places where the map can be halved
@@ -109,8 +115,7 @@ def matched_ops(family: str, pool_depth: int, width: int) -> list[Op]:
         matched3, with the map of each resolution added where the decoder comes
         back to it. Added, where a U-Net concatenates: that would cost weights.
     """
-    if family == "lossless":
-        return _lossless_ops(width)
+    lossless, skip = family == "lossless", family == "skip"
     halved = [1, *(2 ** min(level, pool_depth) for level in LEVELS)]  # after each level
     dilation = [2**level for level in (0, *LEVELS)] if family == "dilated" else [1] * 4
     kernel, channels = {}, {}
@@ -123,44 +128,41 @@ def matched_ops(family: str, pool_depth: int, width: int) -> list[Op]:
         quad = round((math.sqrt(b**2 + 8 * (36 * w**2 + 9 * w)) - b) / 4)
         kernel = dict.fromkeys(["in1", "in2", "in3", "back3", "up3", "back2"], 1)
         channels = {"in1": pair, "in2": pair} | dict.fromkeys(["in3", "back3", "up3"], quad)
+    elif lossless:
+        for level in LEVELS:
+            inner = max(width, 4**level)
+            channels |= dict.fromkeys([f"down{level}", f"in{level}", f"back{level}"], inner)
+            channels[f"up{level}"] = 4 * max(width, 4 ** (level - 1))
 
     def convolution(kind: str, place: str, **changes) -> Op:
-        return Op(kind, channels.get(place, width), kernel.get(place, 3), **changes)
+        inside, outside = ops[-1].out_channels, channels.get(place, width)
+        groups = _groups(inside, outside, width) if lossless else 1
+        return Op(kind, outside, kernel.get(place, 3), groups=groups, **changes)
 
     ops = [Op("conv", width)]
     for level in LEVELS:
         outer, inner = dilation[level - 1 : level + 1]
-        ops += [Op("keep", width)] * (family == "skip")
-        step = halved[level] // halved[level - 1]
+        ops += [Op("keep", width, kernel=1)] * skip
+        ops += [Op("unshuffle", 4 * ops[-1].out_channels, 2, 2)] * lossless
+        step = 1 if lossless else halved[level] // halved[level - 1]
         ops.append(convolution("conv", f"down{level}", stride=step, dilation=outer))
         ops.append(convolution("conv", f"in{level}", dilation=inner))
     for level in reversed(LEVELS):
         outer, inner = dilation[level - 1 : level + 1]
         ops.append(convolution("deconv", f"back{level}", dilation=inner))
-        if halved[level] > halved[level - 1]:
-            ops.append(Op("up", ops[-1].out_channels))
-        ops += [Op("add", width)] * (family == "skip")
-        ops.append(convolution("deconv", f"up{level}", dilation=outer))
+        up = convolution("deconv", f"up{level}", dilation=outer)
+        if halved[level] > halved[level - 1] and not lossless:
+            up = replace(up, merged=up.kernel == 3 and not skip)
+            ops.append(Op("up", ops[-1].out_channels, 1, 0.5, merged=up.merged))
+        ops += [Op("add", width, kernel=1)] * skip
+        ops.append(up)
+        ops += [Op("shuffle", up.out_channels // 4, 1, 0.5)] * lossless
     return [*ops, Op("output", 2)]
 
 
-def _lossless_ops(width: int) -> list[Op]:
-    channels = [max(width, 4**level) for level in (0, *LEVELS)]
-
-    def convolution(kind: str, inside: int, outside: int) -> Op:
-        # As many groups as bring the weights nearest to those of width x width channels.
-        most = math.gcd(inside, outside)
-        fitting = [g for g in range(1, most + 1) if most % g == 0]
-        excess = inside * outside / width**2
-        return Op(kind, outside, groups=min(fitting, key=lambda g: abs(math.log(excess / g))))
-
-    ops = [Op("conv", width)]
-    for level in LEVELS:
-        outer, inner = channels[level - 1 : level + 1]
-        ops += [Op("unshuffle", 4 * outer), convolution("conv", 4 * outer, inner)]
-        ops.append(convolution("conv", inner, inner))
-    for level in reversed(LEVELS):
-        outer, inner = channels[level - 1 : level + 1]
-        ops += [convolution("deconv", inner, inner), convolution("deconv", inner, 4 * outer)]
-        ops.append(Op("shuffle", outer))
-    return [*ops, Op("output", 2)]
+def _groups(inside: int, outside: int, width: int) -> int:
+    """Return how many groups bring the weights nearest to those of width x width channels."""
+    most = math.gcd(inside, outside)
+    fitting = [g for g in range(1, most + 1) if most % g == 0]
+    excess = inside * outside / width**2
+    return min(fitting, key=lambda g: abs(math.log(excess / g)))

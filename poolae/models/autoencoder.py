@@ -14,19 +14,8 @@ import torch
 from torch import nn
 
 from poolae.models.architectures import Op, Stage, matched_ops, published_ops
-from poolae.models.layers import (
-    Add,
-    Conv,
-    FoldedConv,
-    Keep,
-    Steps,
-    StrideOneDeconv,
-    UpsampledDeconv,
-    _pooling,
-)
-from poolae.settings import POOLINGS, Settings, check_choice
-
-__all__ = ["Autoencoder", "Op", "Stage", "build", "build_for", "matched_ops", "published_ops"]
+from poolae.models.layers import Conv, FoldedConv, Steps, layer
+from poolae.settings import Settings, make_settings
 
 
 @torch.no_grad()
@@ -41,34 +30,22 @@ def fold(network: Autoencoder) -> Steps:
     one = next(network.parameters())
     nothing = nn.Identity(), one.new_ones(1), one.new_zeros(1)
     norm, scale, shift = nothing
-    for layer, stage in zip(network.layers, network.stages, strict=True):
-        conv = next((m for m in layer.modules() if isinstance(m, nn.Conv2d)), None)
+    for module, stage in zip(network.layers, network.stages, strict=True):
+        conv = next((m for m in module.modules() if isinstance(m, Conv)), None)
+        foldable = conv is not None and conv.plain
         commutes = stage.kind == "up" or (stage.kind == "pool" and bool((scale > 0).all()))
-        if not (commutes or _foldable(conv)):
+        if not (commutes or foldable):
             steps.append(norm)
             norm, scale, shift = nothing
-        if _foldable(conv):
+        if foldable:
             steps.append(FoldedConv(conv, scale, shift, relu=stage.kind != "output"))
-        elif conv is not None:
-            steps += [conv, nn.ReLU(inplace=True)]
         else:
-            steps.append(layer)
+            steps += [module] if conv is None else [conv, nn.ReLU(inplace=True)]
         if conv is not None and stage.kind != "output":
-            norm = layer[-1]
+            norm = module[-1]
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             shift = norm.bias - norm.running_mean * scale
     return Steps(*steps).eval()
-
-
-def _foldable(conv: nn.Conv2d | None) -> bool:
-    """Tell whether `FoldedConv` knows the shape of this convolution's border."""
-    plain = ((3, 3), (1, 1), (1, 1), 1)
-    return conv is not None and plain == (
-        conv.kernel_size,
-        conv.stride,
-        conv.dilation,
-        conv.groups,
-    )
 
 
 class Autoencoder(nn.Module):
@@ -78,80 +55,32 @@ class Autoencoder(nn.Module):
     ----------
     ops
         The architecture, input to output.
-    pooling
-        What a "pool" does. "max5": kernel 5, stride 2, padding 2, as in the published
-        code; "max2": kernel 2, stride 2, as in the published figure; "average" of 2 x 2;
-        "blur": see `BlurPool`.
     mirrored
         Let `predict` average the answers to a picture and to its mirror image.
 
     Notes
     -----
-    A convolution block is convolution, ReLU, batch normalisation, in that
-    order. The output has no activation: `predict` clips it to [0, 1], and the
-    published recipe clips it in training too.
+    The output has no activation: `predict` clips it to [0, 1], and the published recipe clips it
+    in training too.
     """
 
-    def __init__(self, ops: list[Op], pooling: str = "max5", mirrored: bool = False) -> None:
+    def __init__(self, ops: list[Op], mirrored: bool = False) -> None:
         super().__init__()
         self.mirrored = mirrored
-        check_choice("pooling", pooling, POOLINGS)
         self.stages: list[Stage] = []
-        layers: list[nn.Module] = []
+        self.layers = Steps()
         channels, reduction, receptive_field = 1, 1, 1
-        for op, following in zip(ops, [*ops[1:], None], strict=True):
-            macs = 0.0
-            if op.kind == "pool":
-                module = _pooling(pooling)
-                receptive_field += (module.kernel_size - 1) * reduction
-                reduction *= 2
-            elif op.kind == "up":
-                reduction //= 2
-                merged = following.kind in ("deconv", "output") and following.kernel == 3
-                # Merged, the convolution behind it upsamples.
-                module = nn.Identity() if merged else nn.Upsample(scale_factor=2)
-            elif op.kind == "unshuffle":
-                module = nn.PixelUnshuffle(2)
-                receptive_field += reduction
-                reduction *= 2
-            elif op.kind == "shuffle":
-                module = nn.PixelShuffle(2)
-                reduction //= 2
-            elif op.kind in ("keep", "add"):
-                module = Keep() if op.kind == "keep" else Add()
-            else:
-                after_up = bool(layers) and type(layers[-1]) is nn.Identity
-                conv = Conv if op.kind == "conv" else (StrideOneDeconv, UpsampledDeconv)[after_up]
-                module = conv(
-                    channels,
-                    op.out_channels,
-                    op.kernel,
-                    op.stride,
-                    padding=op.dilation * (op.kernel // 2),
-                    dilation=op.dilation,
-                    groups=op.groups,
-                )
-                receptive_field += (op.kernel - 1) * op.dilation * reduction
-                reduction *= op.stride
-                macs = module.weight.numel() / reduction**2
-                if op.kind != "output":
-                    module = nn.Sequential(
-                        module, nn.ReLU(inplace=True), nn.BatchNorm2d(op.out_channels)
-                    )
-            layers.append(module)
-            self.stages.append(
-                Stage(
-                    op.kind,
-                    channels,
-                    op.out_channels,
-                    reduction,
-                    receptive_field,
-                    sum(p.numel() for p in module.parameters()),
-                    macs,
-                )
-            )
+        for op in ops:
+            module = layer(op, channels)
+            receptive_field += (op.kernel - 1) * op.dilation * reduction
+            reduction = int(reduction * op.stride)
+            parameters = sum(p.numel() for p in module.parameters())
+            convolutions = [m.weight.numel() for m in module.modules() if isinstance(m, Conv)]
+            macs = sum(convolutions) / reduction**2
+            sizes = (channels, op.out_channels, reduction, receptive_field)
+            self.stages.append(Stage(op.kind, *sizes, parameters, macs))
+            self.layers.append(module)
             channels = op.out_channels
-        self.layers = Steps(*layers)
 
     @property
     def reduction(self) -> int:
@@ -226,33 +155,31 @@ class Autoencoder(nn.Module):
         return self.predict(torch.from_numpy(lightness).to(place)).cpu().numpy()
 
 
-def build(
-    pool_depth: int,
-    base_width: int = 64,
-    pooling: str = "max5",
-    seed: int = 0,
-    family: str = "published",
-    bottleneck: int = 0,
-    mirrored: bool = False,
-) -> Autoencoder:
-    """Build a network, initialised as PyTorch does from `seed` alone.
+def build(pool_depth: int, base_width: int = 64, mirrored: bool = False, **settings) -> Autoencoder:
+    """`build_for` the settings that `settings.make_settings` makes of these.
 
-    Parameters are those of `settings.Settings`; the matched family's constant
-    width is twice the base width.
+    Raises
+    ------
+    UserError
+        As `settings.make_settings`.
     """
-    if family == "published":
-        ops = published_ops(pool_depth, base_width, pooling == "strided", bottleneck)
-    else:
-        ops = matched_ops(family, pool_depth, 2 * base_width)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Autoencoder(ops, pooling, mirrored)
+    given = {"base_width": base_width, "mirrored": mirrored, **settings}
+    return build_for(make_settings(pool_depth, **given))
 
 
 def build_for(settings: Settings) -> Autoencoder:
-    """`build` the network of a run, as it is before training."""
+    """Build the network of a run as it is before training, initialised from its seed alone.
+
+    The matched family's constant width is twice the base width.
+    """
     s = settings
-    return build(s.pool_depth, s.base_width, s.pooling, s.seed, s.family, s.bottleneck, s.mirrored)
+    if s.family == "published":
+        ops = published_ops(s.pool_depth, s.base_width, s.pooling, s.bottleneck)
+    else:
+        ops = matched_ops(s.family, s.pool_depth, 2 * s.base_width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(s.seed)
+        return Autoencoder(ops, s.mirrored)
 
 
 def gradient_map(network: Autoencoder, lightness: np.ndarray) -> np.ndarray:

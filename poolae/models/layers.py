@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from poolae.models import winograd
+from poolae.models.architectures import Op
 
 
 class Conv(nn.Conv2d):
@@ -25,7 +26,7 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and self.plain and winograd.takes(x, self.weight):
-            return winograd.convolve_3x3(x, self.weight, self.bias)
+            return winograd.Rows.apply(x, self.weight, self.bias)
         return super().forward(x)
 
 
@@ -72,7 +73,7 @@ def convolve_upsampled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     kernels = torch.einsum("pty,qsx,oiyx->pqoits", taps, taps, weight).flatten(0, 2)
     kernels = kernels.contiguous(memory_format=torch.channels_last)  # (4 O, I, 2, 2)
     if winograd.takes(x, weight):
-        y = winograd.convolve_phases(x, kernels, bias.repeat(4))  # (N, 4 O, H + 1, W + 1)
+        y = winograd.Phases.apply(x, kernels, bias.repeat(4))  # (N, 4 O, H + 1, W + 1)
     else:
         y = F.conv2d(x, kernels, bias.repeat(4), padding=1)
     y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, len(weight)))  # (N, H + 1, W + 1, 2, 2, O)
@@ -138,8 +139,6 @@ class Steps(nn.Sequential):
 class BlurPool(nn.Module):
     """Max pooling with stride 1, then a binomial blur with stride 2: anti-aliased (Zhang 2019)."""
 
-    kernel_size = 4  # 2 of the maximum and 3 of the blur see 4 pixels
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.max_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
         row = x.new_tensor([0.25, 0.5, 0.25])
@@ -147,9 +146,32 @@ class BlurPool(nn.Module):
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), blur, stride=2, groups=len(blur))
 
 
-def _pooling(name: str) -> nn.Module:
-    if name == "max5":  # the published code
-        return nn.MaxPool2d(5, stride=2, padding=2)
-    if name == "max2":  # the published figure
-        return nn.MaxPool2d(2, stride=2)
-    return nn.AvgPool2d(2) if name == "average" else BlurPool()
+def layer(op: Op, channels: int) -> nn.Module:
+    """Return the module of one step of an architecture, for maps of so many channels.
+
+    A convolution block is convolution, ReLU, batch normalisation, in that order. The output is
+    a convolution alone.
+    """
+    match op.kind, op.pooling:
+        case "pool", "average":
+            return nn.AvgPool2d(2)
+        case "pool", "blur":
+            return BlurPool()
+        case "pool", _:
+            return nn.MaxPool2d(op.kernel, 2, padding=(op.kernel - 1) // 2)
+        case "up", _:
+            return nn.Identity() if op.merged else nn.Upsample(scale_factor=2)
+        case "unshuffle", _:
+            return nn.PixelUnshuffle(2)
+        case "shuffle", _:
+            return nn.PixelShuffle(2)
+        case "keep", _:
+            return Keep()
+        case "add", _:
+            return Add()
+    kind = Conv if op.kind == "conv" else UpsampledDeconv if op.merged else StrideOneDeconv
+    size = (op.kernel, op.stride, op.dilation * (op.kernel // 2), op.dilation, op.groups)
+    convolution = kind(channels, op.out_channels, *size)
+    if op.kind == "output":
+        return convolution
+    return nn.Sequential(convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(op.out_channels))

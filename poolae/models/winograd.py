@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-__all__ = ["convolve_3x3", "convolve_phases", "takes"]
+__all__ = ["Phases", "Rows", "takes"]
 
 # Winograd's F(4, 3), along the rows only: 6 products make 4 outputs of a kernel of 3, for which 12
 # are needed otherwise. Matrices of Lavin and Gray 2016 (1509.09308), section 4.4.
@@ -55,32 +55,12 @@ def takes(x: torch.Tensor, weight: torch.Tensor) -> bool:
     )
 
 
-def convolve_3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Convolve `x` (N, I, H, W) with `weight` (O, I, 3, 3), padding 1; see `takes`.
-
-    Returns
-    -------
-    Tensor
-        (N, O, H, W), channels last; equal to `conv2d` up to about 1e-6 of its greatest value.
-    """
-    return _Rows.apply(x, weight, bias)
-
-
-def convolve_phases(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Convolve `x` (N, I, H, W) with `weight` (O, I, 2, 2), padding 1.
-
-    Returns
-    -------
-    Tensor
-        (N, O, H + 1, W + 1), channels last.
-    """
-    return _Phases.apply(x, weight, bias)
-
-
-class _Rows(torch.autograd.Function):
+class Rows(torch.autograd.Function):
     """The 3 x 3 convolution as six convolutions 1 x 3 of transformed rows.
 
-    Below `WIDE` channels only the gradient of the weights is computed so.
+    `Rows.apply` is given x (N, I, H, W), weight (O, I, 3, 3) and bias, for a padding of 1; see
+    `takes`. What it returns, (N, O, H, W) in channels last, equals `conv2d` up to about 1e-6 of
+    its greatest value. Below `WIDE` channels only the gradient of the weights is computed so.
 
     A map lies in memory as (rows, columns, channels). Transformed, each row has a column of zeros
     at its end, which pads it and the next: so one matrix product over all rows, shifted by a
@@ -96,14 +76,10 @@ class _Rows(torch.autograd.Function):
         n, channels, height, width = x.shape
         tiles = _tiles(x)
         kernels = _kernels(weight)
-        products = torch.stack(
-            [
-                F.conv2d(_maps(t), k, bias if i == CONSTANT else None, padding=(0, 1)).permute(
-                    0, 2, 3, 1
-                )
-                for i, (t, k) in enumerate(zip(tiles, kernels, strict=True))
-            ]
-        )  # (6, N, H/4, W + 1, O)
+        biases = [bias if i == CONSTANT else None for i in range(PRODUCTS)]
+        each = zip(tiles, kernels, biases, strict=True)
+        products = [F.conv2d(_maps(t), k, b, padding=(0, 1)) for t, k, b in each]
+        products = torch.stack([p.permute(0, 2, 3, 1) for p in products])  # (6, N, H/4, W + 1, O)
         y = torch.empty((n, len(weight), height, width), memory_format=torch.channels_last)
         _combine(TO_OUTPUT, products[..., :width, :], y.permute(0, 2, 3, 1))
         ctx.save_for_backward(tiles, weight)
@@ -147,12 +123,16 @@ class _Rows(torch.autograd.Function):
 
 
 def _tiles(x: torch.Tensor) -> torch.Tensor:
-    """Transform the rows of (N, I, H, W): (6, N, H/4, W + 1, I)."""
+    """Transform rows 4 t - 1 to 4 t + 4 of (N, I, H, W), for each tile t: (6, N, H/4, W + 1, I)."""
     n, channels, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1).contiguous()  # (N, H, W, I)
+    rows = x.permute(0, 2, 3, 1).contiguous().flatten(2)  # (N, H, W I)
     tiles = rows.new_empty(PRODUCTS, n, height // TILE, width + 1, channels)
     tiles[..., width, :] = 0
-    _transform(FROM_INPUT, rows.flatten(2), tiles[..., :width, :].flatten(3))
+    out = tiles[..., :width, :].flatten(3)
+    for t in range(height // TILE):
+        first, last = max(0, TILE * t - 1), min(height, TILE * t + TILE + 1)
+        there = FROM_INPUT[:, first - (TILE * t - 1) :][:, : last - first]  # beyond the border: 0
+        torch.bmm(there.expand(n, -1, -1), rows[:, first:last], out=out[:, :, t].transpose(0, 1))
     return tiles
 
 
@@ -167,17 +147,6 @@ def _kernels(weight: torch.Tensor) -> torch.Tensor:
     columns = weight.permute(0, 2, 3, 1).contiguous().flatten(2)  # (O, 3, 3 I)
     torch.bmm(FROM_KERNEL.expand(o, -1, -1), columns, out=kernels.transpose(0, 1))
     return kernels.view(PRODUCTS, o, 1, 3, i).permute(0, 1, 4, 2, 3)
-
-
-def _transform(matrix: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:
-    """Give `out` (6, N, T, F) `matrix` times rows 4 t - 1 to 4 t + 4, for each tile t."""
-    height = rows.shape[1]
-    for t in range(out.shape[2]):
-        first, last = max(0, TILE * t - 1), min(height, TILE * t + TILE + 1)
-        there = matrix[:, first - (TILE * t - 1) :][:, : last - first]  # beyond the border: 0
-        torch.bmm(
-            there.expand(len(rows), -1, -1), rows[:, first:last], out=out[:, :, t].transpose(0, 1)
-        )
 
 
 def _combine(matrix: torch.Tensor, parts: torch.Tensor, out: torch.Tensor) -> None:
@@ -200,11 +169,13 @@ def _input_gradient(gradient, x, weight, padding) -> torch.Tensor:
     )[0]
 
 
-class _Phases(torch.autograd.Function):
+class Phases(torch.autograd.Function):
     """A convolution 2 x 2 whose weight gradient is four matrix products.
 
-    The map is laid out with a row of zeros before each image and a column of zeros after each
-    row, so that a tap of the kernel is a shift of the whole.
+    `Phases.apply` is given x (N, I, H, W), weight (O, I, 2, 2) and bias, for a padding of 1, and
+    returns (N, O, H + 1, W + 1), channels last. The map is laid out with a row of zeros before
+    each image and a column of zeros after each row, so that a tap of the kernel is a shift of
+    the whole.
     """
 
     @staticmethod
