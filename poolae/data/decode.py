@@ -359,16 +359,12 @@ def _is_cut_short(jpeg: bytes, image: PillowImage, draft: int) -> bool:
 
 def _seen(image: PillowImage, colour_profiles: bool = True) -> Picture:
     """Turn a decoded image of any mode upright and into sRGB."""
-    from PIL import Image, ImageCms, ImageOps
+    from PIL import Image, ImageOps
 
     with suppress(Exception):  # broken metadata do not make a picture unreadable
         ImageOps.exif_transpose(image, in_place=True)
     plain, alpha = image, None
-    if image.mode == "LAB":
-        plain = ImageCms.profileToProfile(
-            image, *map(ImageCms.createProfile, ("LAB", "sRGB")), outputMode="RGB"
-        )
-    elif image.mode[0] in "IF":
+    if image.mode[0] in "IF":
         array = np.asarray(image)
         wide = image.format == "PPM" and image.mode == "I"  # 16 bits, held in 32
         plain = Image.fromarray(_eight_bits(array.astype(np.uint16) if wide else array))
