@@ -35,7 +35,7 @@ from poolae import building, data, metrics
 from poolae.files import RUN_FILE, build_folder, code_digest, replacing
 from poolae.machine import check_memory, commit, processor, settle_in
 from poolae.settings import Settings, UserError, from_name, make_settings
-from poolae.train.provenance import SCORING, changes, checked, fingerprint, origin, read, seal
+from poolae.train.provenance import SCORING, changes, is_whole, origin, read, seal
 
 CHECKPOINT_FILE = "checkpoint.pt"  # gone when the run is finished
 SCORED = 256  # images whose metrics are computed together
@@ -77,7 +77,12 @@ class Run:
         UserError
             If it is missing or holds anything else.
         """
-        return checked(self.folder / name, self.about)
+        if is_whole(path := self.folder / name, self.about):
+            return path
+        raise UserError(
+            f"{path} is not what was written when {self.name} was trained: remove the folder "
+            f"{self.folder} and run the same command again, which trains it anew."
+        )
 
     @cached_property
     def losses(self) -> pd.DataFrame:
@@ -203,7 +208,8 @@ def train(
     def lacks_training(about: dict | None) -> bool:
         if about is None:
             return True
-        return about["fingerprint"] != fingerprint(_in_its_precision(settings, about), images)
+        now = origin(_in_its_precision(settings, about), images)
+        return about["fingerprint"] != now["fingerprint"]
 
     about, alone = read(folder), int(os.environ.get("WORLD_SIZE") or 1) == 1
     if alone and not lacks_training(about) and about.get("scored_with") == scorer:
@@ -217,7 +223,7 @@ def train(
                 until_it_is_made.enter_context(building.held(folder))
             about = read(folder)  # another process may have made it meanwhile
         lacking, settings = lacks_training(about), _in_its_precision(settings, about)
-        mark = fingerprint(settings, images)
+        mark = origin(settings, images)["fingerprint"]
         parallel.agree("data and results", (mark, lacking))
         if lacking:
             if parallel.is_first():
