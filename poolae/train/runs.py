@@ -125,27 +125,29 @@ class Run:
         Parameters
         ----------
         picture
-            A file, or an array: grey (H, W) or sRGB (H, W, 3), uint8 or float in [0, 1].
+            A file, or an array: grey (H, W), sRGB (H, W, 3) or with alpha (H, W, 4); uint8,
+            uint16 or floats in [0, 1].
 
         Returns
         -------
         (H, W, 3) float32 array
-            sRGB in [0, 1]. The colours are predicted at the size that the network was trained
-            at and laid over the picture's own lightness.
+            sRGB in [0, 1], over white. The colours are predicted at the size that the network was
+            trained at and laid over the picture's own lightness.
 
         Raises
         ------
         UserError
             If the file cannot be read or the array is no picture.
         """
-        from PIL import Image
+        image = data.read_picture(picture).over_white()
+        return data.recolour(np.asarray(image), self.chroma_for(image))
 
-        image = data.read_picture(picture)
-        lightness, _ = data.rgb_to_lab01(np.asarray(image))
-        small = image.resize((self.settings.size,) * 2, Image.Resampling.BILINEAR)
-        chroma = self.predict(data.rgb_to_lab01(np.asarray(small))[0])
-        planes = [Image.fromarray(p).resize(image.size, Image.Resampling.BILINEAR) for p in chroma]
-        return data.lab01_to_rgb(lightness, np.stack(list(map(np.asarray, planes))))
+    def chroma_for(self, image) -> np.ndarray:
+        """Return the chroma (2, S, S) in [0, 1], at the network's size, of a Pillow RGB image."""
+        from PIL.Image import Resampling
+
+        small = image.resize((self.settings.size,) * 2, Resampling.BILINEAR)
+        return self.predict(data.rgb_to_lab01(np.asarray(small))[0])
 
     @cached_property
     def _ready(self):
