@@ -32,7 +32,7 @@ import numpy as np
 from poolae.data.cache import FORMAT, digest, open_stored, write_json, writing_images
 from poolae.data.colour import rgb_to_lab01
 from poolae.data.sources import Item, find_items, manifest, name_hash, picture
-from poolae.files import build_folder
+from poolae.files import build_folder, code_digest
 from poolae.settings import Settings, UserError
 
 MIN_IMAGES = 4  # the fewest that a 3:1 split can divide
@@ -70,8 +70,8 @@ class Images:
     excluded
         (name, reason) of each file that could not be used.
     key
-        Hexadecimal digest of names, contents, `size`, the cache's format and whether profiles
-        were obeyed.
+        Hexadecimal digest of names, contents, `size`, the cache's format, whether profiles
+        were obeyed, and the code that makes planes of files.
     source
         "synthetic", "daisies" or the folder, as given.
     profiles
@@ -313,8 +313,9 @@ def open_images(
     cache = build_folder() / "cache" if cache is None else Path(cache)
     workers = max(1, workers or os.cpu_count() or 1)
     items, excluded = find_items(source, n, workers, cache)
-    kind = [FORMAT, size]
-    if not colour_profiles and any(isinstance(item.origin, str) for item in items):
+    files = any(isinstance(item.origin, str) for item in items)
+    kind = [FORMAT, size, code_digest("data/colour", *["data/decode"] * files)]
+    if files and not colour_profiles:
         kind.append("profiles ignored")
     base = cache / f"images-{digest([*kind, [item[:2] for item in items]])[:32]}"
     stored = open_stored(base, size)

@@ -14,6 +14,7 @@ from poolae.settings import Settings
 __all__ = ["DECIDING", "SCORING", "changes", "is_whole", "origin", "read", "seal"]
 
 DECIDING = ("models", "train/loop", "train/optimisers", "train/parallel")  # the weights, of code
+DRAWING = ("data/daisies", "data/decode", "data/colour")  # the images; in their key
 SCORING = ("metrics/scores", "data/colour")
 
 
@@ -33,7 +34,7 @@ def origin(settings: Settings, images: Split) -> dict:
         "settings": settings.asdict(),
         "fingerprint": _digest("\0".join(parts).encode(errors="surrogateescape")),
         "data_key": images.images.key,
-        "code": module_digests(*DECIDING),
+        "code": module_digests(*DECIDING, *DRAWING),
         "images": len(images.images.names),
         "training_images": len(images.train.names),
         "test_images": len(images.test.names),
@@ -58,12 +59,13 @@ def changes(about: dict | None, settings: Settings, images: Split) -> str:
         for key, value in now["settings"].items()
         if about["settings"][key] != value and key not in ("data", "profile")
     ]
-    if about["data_key"] != now["data_key"]:
+    modules = sorted(about["code"].keys() | now["code"].keys())
+    changed = [m for m in modules if about["code"].get(m) != now["code"].get(m)]
+    if about["data_key"] != now["data_key"] and not set(changed) & set(DRAWING):
         more = now["images"] - about["images"]
         count = f"{abs(more)} images {'added' if more > 0 else 'removed'}"
         said.append(f"data changed: {count if more else 'as many images, but others'}")
-    modules = sorted(about["code"].keys() | now["code"].keys())
-    said += [f"{m}.py changed" for m in modules if about["code"].get(m) != now["code"].get(m)]
+    said += [f"{module}.py changed" for module in changed]
     return "; ".join(said) or "how the images are divided changed"
 
 
