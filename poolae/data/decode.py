@@ -42,11 +42,10 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gibibyte of RGB
 MAX_BYTES = 2**28  # of a file
 
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # of PNG; Pillow refuses pictures for the length of theirs
-REDUCED, DNG = 254, 50706  # of TIFF: the tags NewSubfileType, whose lowest bit marks a preview,
-# and DNGVersion
+REDUCED, DNG = 254, 50706  # TIFF's NewSubfileType, whose lowest bit marks a preview; DNGVersion
 HUFFMAN = BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2  # JPEG's frames coded by Huffman
 SCAN, END = 0xDA, 0xD9  # JPEG's markers before coded data and after the last
-CODED = re.compile(rb"(?:[^\xff]+|\xff(?=[\0\xd0-\xd7\xff]).)*", re.S)  # up to the next marker
+CODED = re.compile(rb"(?:[^\xff]+|\xff[\0\xd0-\xd7]|\xff(?=\xff))*")  # up to the next marker
 RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # Pillow's modes for those of profiles
 MORE = bytes(range(1, 255))  # coded data that no picture ends in, without a marker
