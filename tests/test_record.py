@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from poolae.__main__ import main
 from poolae.data import images
 from poolae.files import REFERENCE
 from poolae.paper import claims, comparisons, facts, record, words
@@ -299,3 +300,12 @@ def test_the_plan_on_paper_is_computed_from_the_networks():
         assert f"{total:,.0f} hours of {name}, ${total * price:,.0f}" in text
     assert f"2 × {images.MEASURED * 2 * 128**2 * 2 / 1e6:.0f} MB" in text
     assert f"{12 * 128**2:,} bytes an image, {1.3e6 * 12 * 128**2 / 1e9:.0f} GB" in text
+
+
+@pytest.mark.fault("figures/results.csv is missing", "said so, and not that it cannot be written")
+def test_a_file_that_is_missing_is_not_one_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results.csv")
+    assert main(["figures"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"poolae: {tmp_path / 'results.csv'} is missing: restore it")
+    assert said.count("\n") == 1
