@@ -33,7 +33,9 @@ def fold(network: Autoencoder) -> Steps:
     for module, stage in zip(network.layers, network.stages, strict=True):
         conv = next((m for m in module.modules() if isinstance(m, Conv)), None)
         foldable = conv is not None and conv.plain
-        commutes = stage.kind == "up" or (stage.kind == "pool" and bool((scale > 0).all()))
+        commutes = stage.kind in ("up", "bilinear") or (
+            stage.kind == "pool" and bool((scale > 0).all())
+        )
         if not (commutes or foldable):
             steps.append(norm)
             norm, scale, shift = nothing
@@ -72,11 +74,11 @@ class Autoencoder(nn.Module):
         channels, reduction, receptive_field = 1, 1, 1
         for op in ops:
             module = layer(op, channels)
-            receptive_field += (op.kernel - 1) * op.dilation * reduction
-            reduction = int(reduction * op.stride)
+            before, reduction = reduction, int(reduction * op.stride)
+            receptive_field += (op.kernel - 1) * op.dilation * min(before, reduction)
             parameters = sum(p.numel() for p in module.parameters())
-            convolutions = [m.weight.numel() for m in module.modules() if isinstance(m, Conv)]
-            macs = sum(convolutions) / reduction**2
+            kernels = [p.numel() for p in module.parameters() if p.ndim == 4]
+            macs = sum(kernels) / max(before, reduction) ** 2
             sizes = (channels, op.out_channels, reduction, receptive_field)
             self.stages.append(Stage(op.kind, *sizes, parameters, macs))
             self.layers.append(module)
@@ -174,9 +176,9 @@ def build_for(settings: Settings) -> Autoencoder:
     """
     s = settings
     if s.family == "published":
-        ops = published_ops(s.pool_depth, s.base_width, s.pooling, s.bottleneck)
+        ops = published_ops(s.pool_depth, s.base_width, s.pooling, s.bottleneck, s.upsampler)
     else:
-        ops = matched_ops(s.family, s.pool_depth, 2 * s.base_width)
+        ops = matched_ops(s.family, s.pool_depth, 2 * s.base_width, s.pooling, s.upsampler)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)
         return Autoencoder(ops, s.mirrored)

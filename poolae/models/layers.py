@@ -161,6 +161,8 @@ def layer(op: Op, channels: int) -> nn.Module:
             return nn.MaxPool2d(op.kernel, 2, padding=(op.kernel - 1) // 2)
         case "up", _:
             return nn.Identity() if op.merged else nn.Upsample(scale_factor=2)
+        case "bilinear", _:
+            return nn.Upsample(scale_factor=2, mode="bilinear")
         case "unshuffle", _:
             return nn.PixelUnshuffle(2)
         case "shuffle", _:
@@ -170,8 +172,11 @@ def layer(op: Op, channels: int) -> nn.Module:
         case "add", _:
             return Add()
     kind = Conv if op.kind == "conv" else UpsampledDeconv if op.merged else StrideOneDeconv
-    size = (op.kernel, op.stride, op.dilation * (op.kernel // 2), op.dilation, op.groups)
-    convolution = kind(channels, op.out_channels, *size)
+    if op.stride < 1:
+        convolution = nn.ConvTranspose2d(channels, op.out_channels, 3, 2, 1, output_padding=1)
+    else:
+        size = (op.kernel, op.stride, op.dilation * (op.kernel // 2), op.dilation, op.groups)
+        convolution = kind(channels, op.out_channels, *size)
     if op.kind == "output":
         return convolution
     return nn.Sequential(convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(op.out_channels))

@@ -7,6 +7,7 @@ so that a run that was interrupted ends as one that never was.
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import functools
 import json
@@ -37,6 +38,7 @@ __all__ = ["device", "fit", "settle_in", "snapshot_steps"]
 ORTHOGONALISATIONS = 5  # steps of Muon's iteration
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 SNAPSHOTS = 20  # pictures along the loss curve
+CHECKS = 10  # of early stopping; each costs about ten steps of 16 images
 NORMALISED = 320  # images that batch normalisation is estimated from for averaged weights
 CHECKPOINT_SECONDS = 20.0  # at least this long between two checkpoints ...
 CHECKPOINT_SHARE = 0.02  # ... and at most this share of the time spent on writing them
@@ -76,9 +78,9 @@ def settle_in() -> int:
     return threads
 
 
-def snapshot_steps(steps: int) -> list[int]:
-    """Return the (at most) 20 evenly spaced steps after which a picture is kept."""
-    return sorted({math.ceil(steps * (k + 1) / SNAPSHOTS) for k in range(SNAPSHOTS)})
+def snapshot_steps(steps: int, count: int = SNAPSHOTS) -> list[int]:
+    """Return the (at most) `count` evenly spaced steps after which a picture is kept."""
+    return sorted({math.ceil(steps * (k + 1) / count) for k in range(count)})
 
 
 @functools.lru_cache(maxsize=1)  # it takes milliseconds from 100,000 images on
@@ -221,10 +223,10 @@ class WeightAverage(torch.optim.Optimizer):
                 average.lerp_(p, 1 - group["decay"])
 
     @torch.no_grad()
-    def apply(self) -> None:
-        """Give every weight its average."""
-        for p, state in self.state.items():
-            p.copy_(state["average"])
+    def apply(self, network: nn.Module) -> None:
+        """Give every weight of a network the average of its own."""
+        for p, own in zip(network.parameters(), self.param_groups[0]["params"], strict=True):
+            p.copy_(self.state[own]["average"])
 
 
 def make_optimisers(network: Autoencoder, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -367,6 +369,27 @@ def laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(parameter).copy_(value).detach()
 
 
+def predictor(network, optimisers, settings: Settings, lightness) -> Autoencoder:
+    """Return what predicts after the steps taken so far: a copy with averaged weights."""
+    network = copy.deepcopy(network)
+    if settings.averaging:
+        optimisers[-1].apply(network)
+        place = next(network.parameters()).device
+        pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
+        update_bn([parallel.share(picture).to(place) for picture in pictures], network)
+    return network
+
+
+def keep_best(candidate: Autoencoder, validation, history: dict, number: int) -> None:
+    """Note the candidate's error on the validation part, and its weights if it is the least."""
+    lightness, chroma = validation
+    error = np.abs(candidate.predict_array(lightness) - chroma).mean()
+    if not (history["validation"][:number, 1] <= error).any():
+        for key, value in candidate.state_dict().items():
+            history[f"best.{key}"][...] = value.cpu().numpy()
+    history["validation"][number, 1] = error
+
+
 def fit(
     settings: Settings,
     lightness: np.ndarray,
@@ -375,6 +398,7 @@ def fit(
     checkpoint: str | os.PathLike,
     fingerprint: str = "",
     watch: Callable[[int, dict[str, np.ndarray]], None] | None = None,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[Autoencoder, dict[str, np.ndarray]]:
     """Train one network, from its last checkpoint where there is one.
 
@@ -393,13 +417,16 @@ def fit(
         Digest of data and code.
     watch
         Called with the number of steps done and the history, now and then and at the end.
+    validation
+        Lightness and chroma that early stopping chooses by, where the settings ask for it.
 
     Returns
     -------
     network : Autoencoder
     history : dict of arrays
         `loss` (steps,) float32; `seconds` (steps,) float64, of the step alone;
-        `snapshots` (K, 2, H, W) float32, predictions after `snapshot_steps`.
+        `snapshots` (K, 2, H, W) float32, predictions after `snapshot_steps`; with early stopping
+        `validation` (K, 2), step and mean absolute error of each check, and the best weights.
 
     Raises
     ------
@@ -420,6 +447,10 @@ def fit(
         "seconds": np.full(settings.steps, np.nan),
         "snapshots": np.zeros((len(kept), 2, *shown.shape[-2:]), np.float32),
     }
+    checked = snapshot_steps(settings.steps, CHECKS) if settings.early else []
+    if checked:
+        history["validation"] = np.array([[step, np.nan] for step in checked])
+        history |= {f"best.{k}": v.cpu().numpy().copy() for k, v in network.state_dict().items()}
     about = {**settings.asdict(), "fingerprint": fingerprint}
     step = started = load_checkpoint(checkpoint, network, optimisers, history, about)
     parallel.agree("checkpoint", step)
@@ -458,6 +489,9 @@ def fit(
             if step in kept:
                 picture = torch.from_numpy(shown[None]).to(place)
                 history["snapshots"][kept.index(step)] = network.predict(picture)[0].cpu()
+            if step in checked:
+                candidate = predictor(network, optimisers, settings, lightness)
+                keep_best(candidate, validation, history, checked.index(step))
             now = time.monotonic()
             if first and now - said > pause:
                 print(progress_line(settings, history, started, step), flush=True)
@@ -471,10 +505,11 @@ def fit(
             if interrupts:
                 save()
                 raise KeyboardInterrupt
-    if settings.averaging:
-        optimisers[-1].apply()
-        pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
-        update_bn([parallel.share(picture).to(place) for picture in pictures], network)
+    if checked:
+        best = {k: torch.from_numpy(history[f"best.{k}"]) for k in network.state_dict()}
+        network.load_state_dict(best)
+    else:
+        network = predictor(network, optimisers, settings, lightness)
     if watch and first:
         watch(step, history)
     return network, history

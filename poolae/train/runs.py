@@ -442,6 +442,7 @@ def _fit(settings: Settings, images: data.Data, folder: Path, print_: str, watch
         folder / CHECKPOINT_FILE,
         print_,
         watch,
+        images.validation and images.validation.in_memory(),
     )
 
 
@@ -487,6 +488,11 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str, wat
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    if settings.early:
+        steps, errors = history["validation"].T.tolist()
+        kept = steps[errors.index(min(errors))]
+        about["validation"] = {"images": len(images.validation), "kept": kept}
+        about["validation"] |= {"steps": steps, "errors": errors}
     losses = pd.DataFrame({"loss": history["loss"], "seconds": history["seconds"]})
     losses.index = pd.RangeIndex(1, settings.steps + 1, name="step")
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
