@@ -1,13 +1,18 @@
-"""What this machine and this checkout are: memory, processor, commit."""
+"""The machine at hand: its memory, its processor, its cores; and the checkout's commit."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from poolae.settings import UserError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def available_memory() -> int | None:
@@ -84,3 +89,34 @@ def processor_model() -> str:
         return "unknown"
     fields = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
     return "-".join(fields.get(key, "unknown") for key in ("cpu family", "model"))
+
+
+def settle_in() -> int:
+    """Prepare this process for training: keep its memory, and use its share of the cores.
+
+    SLURM says how many cores its task has; otherwise `JOBS` runs share those that there are. The
+    processes that torchrun starts for one run share what the run has.
+
+    glibc returns every large tensor to the system when it is freed and takes
+    it back page by page in the next step; keeping it saves about a fifth of a
+    step at full width (2 cores, 128 px, no pooling: 1.55 s against 1.22 s).
+
+    Returns
+    -------
+    int
+        The threads that this process will use.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, -1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jobs = int(os.environ.get("JOBS") or 1)
+    if task := os.environ.get("SLURM_CPUS_PER_TASK"):
+        cores, jobs = min(cores, int(task)), 1
+    threads = max(1, cores // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+    import torch
+
+    torch.set_num_threads(threads)
+    return threads

@@ -32,14 +32,6 @@ def test_bytes_and_floats_have_the_same_colour():
         assert np.allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(5, 7, 3), (2, 5, 7, 3), (2, 3, 5, 7, 3)])
-def test_colour_round_trip(shape):
-    rgb = np.random.default_rng(0).random(shape)
-    back = colour.lab01_to_rgb(*colour.rgb_to_lab01(rgb))
-    assert back.shape == shape
-    assert np.abs(back - rgb).max() < 1e-4
-
-
 def test_planes_outside_the_gamut_are_clipped_without_a_warning():
     # Every corner of the cube and 20,000 points in it: most are no sRGB colour, and
     # dark with a high b has the negative Z of which scikit-image warns.

@@ -9,7 +9,11 @@ import pytest
 from skimage.color import lab2rgb, rgb2lab
 
 from poolae.data import daisies
-from poolae.data.daisies import PETALS, draw, draw_many
+from poolae.data.daisies import PETALS, draw
+
+
+def draw_many(n, size):
+    return np.stack([draw(index, size) for index in range(n)])
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +65,6 @@ def test_shape_type_and_range(size):
 
 def test_an_index_is_a_picture():
     np.testing.assert_array_equal(draw(3, 32), draw(3, 32))
-    np.testing.assert_array_equal(draw_many(2, 32, start=3), [draw(3, 32), draw(4, 32)])
-    np.testing.assert_array_equal(draw_many(5, 32)[3], draw(3, 32))
-    np.testing.assert_array_equal(draw(3, 32, seed=1), draw_many(1, 32, seed=1, start=3)[0])
-    assert draw_many(0, 32).shape == (0, 32, 32, 3)
 
 
 def test_other_indices_and_seeds_are_other_pictures():
@@ -250,8 +250,6 @@ def test_chroma_below_the_limit_passes_untouched():
 
 def test_a_limit_above_all_frequencies_changes_nothing():
     np.testing.assert_allclose(draw(1, 32, chroma_bandwidth=100), draw(1, 32), atol=2e-3)
-    many = draw_many(2, 32, chroma_bandwidth=4)
-    np.testing.assert_array_equal(many[1], draw(1, 32, chroma_bandwidth=4))
 
 
 # --- errors
@@ -274,12 +272,3 @@ def test_a_limit_above_all_frequencies_changes_nothing():
 def test_impossible_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         draw(**arguments)
-
-
-def test_impossible_counts():
-    with pytest.raises(ValueError, match=r"n must be .* at least 0, got -1"):
-        draw_many(-1, 32)
-    with pytest.raises(ValueError, match=r"start must be .* at least 0, got -3"):
-        draw_many(1, 32, start=-3)
-    with pytest.raises(ValueError, match=r"size .* got 8"):
-        draw_many(0, 8)

@@ -250,16 +250,8 @@ def test_shuffled_tiles_come_back_and_are_tiles():
     planes = np.random.default_rng(0).random((3, 2, 16, 16), np.float32)
     shuffled = data.shuffle_tiles(planes, seed=1)
     assert np.array_equal(data.shuffle_tiles(shuffled, seed=1, back=True), planes)
-    tiles = {
-        planes[0, :, y : y + 4, x : x + 4].tobytes()
-        for y in range(0, 16, 4)
-        for x in range(0, 16, 4)
-    }
-    moved = {
-        shuffled[0, :, y : y + 4, x : x + 4].tobytes()
-        for y in range(0, 16, 4)
-        for x in range(0, 16, 4)
-    }
+    corners = [np.s_[0, :, y : y + 4, x : x + 4] for y in range(0, 16, 4) for x in range(0, 16, 4)]
+    tiles, moved = ({array[at].tobytes() for at in corners} for array in (planes, shuffled))
     assert tiles == moved and not np.array_equal(shuffled[0], planes[0])
     assert not np.array_equal(data.shuffle_tiles(planes, seed=2), shuffled)
 

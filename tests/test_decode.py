@@ -11,8 +11,7 @@ from PIL import Image
 from poolae.data import decode
 
 ALPHA = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
-
-
+WHITE, MIDDLE = (Image.new("RGB", (40, 40), colour) for colour in ("white", (128,) * 3))
 GREY = picture(0).convert("L")
 
 
@@ -66,49 +65,33 @@ def test_unusable_files_are_excluded_with_a_reason(folder, cache):
     assert open_images(folder, cache).excluded == images.excluded
 
 
+MODES = {
+    "greyscale": (encode(GREY, quality=95), GREY, 4),
+    "16-bit PNG": (encode(sixteen_bit(), "PNG"), GREY, 1),
+    "16-bit TIFF": (encode(sixteen_bit(), "TIFF"), GREY, 1),
+    "palette": (encode(picture(0).quantize(256), "PNG"), picture(0).quantize(256), 1),
+    "CMYK": (encode(picture(0).convert("CMYK"), quality=95), picture(0), 8),
+    "WebP": (encode(picture(0), "WEBP", lossless=True), picture(0), 1),
+    "BMP": (encode(picture(0), "BMP"), picture(0), 1),
+    "progressive": (encode(picture(0), "JPEG", progressive=True), picture(0), 12),
+    "RGBA": (encode(ALPHA, "PNG"), WHITE, 0),
+    "LA": (encode(ALPHA.convert("LA"), "PNG"), WHITE, 0),
+    "transparent palette": (
+        encode(Image.new("P", (40, 40)), "PNG", transparency=0), WHITE, 0,
+    ),
+    "a mid-grey picture is whole": (encode(MIDDLE), MIDDLE, 0),
+    "first frame of an animation": (
+        encode(picture(1), "GIF", save_all=True, append_images=[picture(2)]),
+        picture(1).quantize(256), 40,
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.fault(
     "greyscale, palette, CMYK, RGBA, 16-bit, progressive, animated",
     "the colours that a viewer shows",
 )
-@pytest.mark.parametrize(
-    ("content", "expected", "tolerance"),
-    [
-        pytest.param(encode(GREY, quality=95), GREY, 4, id="greyscale"),
-        pytest.param(encode(sixteen_bit(), "PNG"), GREY, 1, id="16-bit PNG"),
-        pytest.param(encode(sixteen_bit(), "TIFF"), GREY, 1, id="16-bit TIFF"),
-        pytest.param(
-            encode(picture(0).quantize(256), "PNG"), picture(0).quantize(256), 1, id="palette"
-        ),
-        pytest.param(encode(picture(0).convert("CMYK"), quality=95), picture(0), 8, id="CMYK"),
-        pytest.param(encode(picture(0), "WEBP", lossless=True), picture(0), 1, id="WebP"),
-        pytest.param(encode(picture(0), "BMP"), picture(0), 1, id="BMP"),
-        pytest.param(
-            encode(picture(0), "JPEG", progressive=True), picture(0), 12, id="progressive"
-        ),
-        pytest.param(encode(ALPHA, "PNG"), Image.new("RGB", (40, 40), "white"), 0, id="RGBA"),
-        pytest.param(
-            encode(ALPHA.convert("LA"), "PNG"), Image.new("RGB", (40, 40), "white"), 0, id="LA"
-        ),
-        pytest.param(
-            encode(Image.new("P", (40, 40)), "PNG", transparency=0),
-            Image.new("RGB", (40, 40), "white"),
-            0,
-            id="transparent palette",
-        ),
-        pytest.param(
-            encode(Image.new("RGB", (40, 40), (128,) * 3)),
-            Image.new("RGB", (40, 40), (128,) * 3),
-            0,
-            id="a mid-grey picture is whole",
-        ),
-        pytest.param(
-            encode(picture(1), "GIF", save_all=True, append_images=[picture(2)]),
-            picture(1).quantize(256),
-            40,
-            id="first frame of an animation",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("content", "expected", "tolerance"), MODES.values(), ids=MODES)
 def test_any_mode_becomes_rgb(content, expected, tolerance):
     expected = expected.convert("RGB").resize((16, 16), Image.Resampling.BILINEAR)
     assert np.abs(colour_of(content) - np.asarray(expected)).max() <= tolerance

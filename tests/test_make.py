@@ -49,28 +49,6 @@ def test_help_names_every_target():
         assert f"\n{target} " in f"\n{done.stdout}"
 
 
-@pytest.mark.slow
-def test_report_is_built_once_and_rebuilt_as_little_as_possible(checkout):
-    first = make(checkout, "report", "PROFILE=smoke", "DEPTHS=0 1")
-    report = checkout / "build" / "synthetic-smoke" / "report.html"
-    assert first.returncode == 0, first.stderr + first.stdout
-    assert first.stdout.splitlines()[-1] == str(report)
-    page = report.read_text()
-    assert "Figure 1." in page and "References" in page
-
-    second = make(checkout, "report", "PROFILE=smoke", "DEPTHS=0 1")
-    assert second.stdout.splitlines() == [str(report)]
-
-    weights = [p.stat().st_mtime_ns for p in checkout.rglob("weights.safetensors")]
-    assert len(weights) == 2
-    with (checkout / "poolae" / "paper" / "figures.py").open("a") as file:
-        file.write("\n# another colour\n")
-    third = make(checkout, "report", "PROFILE=smoke", "DEPTHS=0 1")
-    assert third.returncode == 0, third.stderr
-    assert third.stdout.count("execute") == 5 and "render" in third.stdout
-    assert weights == [p.stat().st_mtime_ns for p in checkout.rglob("weights.safetensors")]
-
-
 @pytest.mark.fault(
     "parameters and folders that cannot be", "one sentence, before anything is trained"
 )

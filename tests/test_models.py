@@ -218,7 +218,7 @@ def test_bfloat16_is_as_near_to_float32_as_its_number_format_allows(depth):
     yardstick is the same network in float32 with its weights and its input
     rounded to bfloat16 once.
     """
-    lightness, chroma = data.rgb_to_lab01(daisies.draw_many(8, 32))
+    lightness, chroma = data.rgb_to_lab01(np.stack([daisies.draw(k, 32) for k in range(8)]))
     x, y = torch.from_numpy(lightness), torch.from_numpy(chroma)
     network = build(depth, 8).to(memory_format=torch.channels_last).train()
     rounded = copy.deepcopy(network)

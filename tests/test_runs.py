@@ -44,7 +44,7 @@ def test_a_run_holds_what_it_says(results):
     assert len(run.scores) == run.about["test_images"] == len(run.predictions)
     assert run.predictions.dtype == np.float16 and run.predictions.shape[1:] == (2, 16, 16)
     assert run.accuracy_curve().shape == metrics.BOUNDS.shape
-    assert not (run.folder / "checkpoint.safetensors").exists()
+    assert not (run.folder / "checkpoint.pt").exists()
     for key in ("commit", "device", "threads", "processor", "training_seconds", "versions"):
         assert run.about[key]
 

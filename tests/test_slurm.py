@@ -42,8 +42,8 @@ def make_checkout(folder):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for module, old, new in (
         ("settings", r"(\"smoke\": .*steps=)24\b", r"\g<1>120"),
-        ("train", r"(?m)^CHECKPOINT_SECONDS = \S+", "CHECKPOINT_SECONDS = 0.1"),
-        ("train", r"(?m)^CHECKPOINT_SHARE = \S+", "CHECKPOINT_SHARE = 0.5"),
+        ("train/loop", r"(?m)^CHECKPOINT_SECONDS = \S+", "CHECKPOINT_SECONDS = 0.1"),
+        ("train/loop", r"(?m)^CHECKPOINT_SHARE = \S+", "CHECKPOINT_SHARE = 0.5"),
     ):
         path = folder / "poolae" / f"{module}.py"
         text, replaced = re.subn(old, new, path.read_text())
@@ -96,7 +96,7 @@ def test_a_cancelled_sweep_goes_on_and_equals_a_local_one(tmp_path, cluster):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    checkpoint = runs / "pool1-seed0" / "checkpoint.safetensors"
+    checkpoint = runs / "pool1-seed0" / "checkpoint.pt"
     while not checkpoint.exists():
         assert sweep.poll() is None, sweep.stdout.read()
         time.sleep(0.05)

@@ -197,20 +197,22 @@ def test_kaggle_out_of_reach_names_the_ways_on(cache, monkeypatch, error):
 @pytest.mark.fault("a server that never answers", "given up after 30 s")
 def test_kaggle_waits_for_no_silent_server(cache, monkeypatch):
     import requests
+    from kagglesdk import KaggleClient
 
-    seen = {}
-    monkeypatch.setattr(requests.Session, "send", lambda self, request, **more: seen.update(more))
-    before = requests.Session.send
+    seen = []
+    monkeypatch.setattr(requests.Session, "send", lambda self, request, **more: seen.append(more))
 
     def download(handle):
-        requests.Session().send(None)
+        with KaggleClient() as client:
+            http = client.http_client()
+            http._session.send(None)
+        requests.Session().send(None)  # somebody else's
         raise ConnectionError
 
     monkeypatch.setattr("kagglehub.dataset_download", download)
     with pytest.raises(UserError):
         open_images("daisies", cache)
-    assert seen["timeout"] == (5, 30)
-    assert requests.Session.send is before
+    assert seen == [{"timeout": (5, 30)}, {}]
 
 
 def test_a_download_without_daisies(tmp_path, cache, monkeypatch):

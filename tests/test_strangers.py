@@ -169,7 +169,9 @@ def test_nothing_that_is_loaded_can_run_code():
                 assert (node.module or "").partition(".")[0] not in refused, path
             elif isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                assert called not in {"torch.load", "pd.read_pickle", "eval", "exec"}, path
+                assert called not in {"pd.read_pickle", "eval", "exec"}, path
+                weights_only = any(ast.unparse(k) == "weights_only=True" for k in node.keywords)
+                assert called != "torch.load" or weights_only, path
                 assert not any(k.arg == "allow_pickle" for k in node.keywords), path
 
 
@@ -198,10 +200,11 @@ def test_no_archive_escapes_its_folder(tmp_path, kind):
 # --- Numbers -------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@pytest.mark.parametrize("shape", [(5, 7, 3), (2, 5, 7, 3), (2, 3, 5, 7, 3)])
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), shade=st.floats(0, 1), spread=st.floats(0, 1))
-def test_any_colour_comes_back(seed, shade, spread):
-    rgb = np.random.default_rng(seed).random((3, 4, 3)) * spread + shade * (1 - spread)
+def test_any_colour_comes_back(shape, seed, shade, spread):
+    rgb = np.random.default_rng(seed).random(shape) * spread + shade * (1 - spread)
     lightness, chroma = colour.rgb_to_lab01(rgb)
     for planes in (lightness, chroma):
         assert planes.dtype == np.float32 and 0 <= planes.min() <= planes.max() <= 1

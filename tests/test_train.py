@@ -1,6 +1,7 @@
 """Training: what a step does, and that a run which stops anywhere ends as one that never did."""
 
 import dataclasses
+import io
 import signal
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from poolae import make_settings
 from poolae.models import build
 from poolae.settings import DEPTHS, UserError
-from poolae.train import loop
+from poolae.train import loop, optimisers
 
 
 def tiny(**changes):
@@ -27,7 +28,7 @@ def images():
 
 
 def fit(settings, images, path):
-    return loop.fit(settings, *images, images[0][0], path / "checkpoint.safetensors", "data")
+    return loop.fit(settings, *images, images[0][0], path / "checkpoint.pt", "data")
 
 
 @pytest.fixture
@@ -85,19 +86,23 @@ def test_a_second_interrupt_waits_for_nothing(interruptible):
 
 
 @pytest.mark.fault(
-    "a checkpoint that is truncated or of other settings", "training starts again; the same weights"
+    "a checkpoint that is truncated, hostile or of other settings",
+    "training starts again; the same weights",
 )
 def test_a_checkpoint_of_other_settings_or_a_broken_one_is_not_believed(tmp_path, images, capsys):
     settings = tiny()
     whole = fit(settings, images, tmp_path)
-    path = tmp_path / "checkpoint.safetensors"
-    network, optimisers = whole[0], loop.make_optimisers(whole[0], settings)
+    path = tmp_path / "checkpoint.pt"
+    learners = [whole[0], *loop.make_optimisers(whole[0], settings)]
     about = {**settings.asdict(), "fingerprint": "other data"}
-    loop.save_checkpoint(path, network, optimisers, 5, whole[1], about)
+    loop.save_checkpoint(path, learners, 5, whole[1], about)
     assert equal(fit(settings, images, tmp_path), whole)
-    path.write_bytes(path.read_bytes()[:100])
-    assert equal(fit(settings, images, tmp_path), whole)
-    assert "cannot be read" in capsys.readouterr().out
+    hostile = io.BytesIO()
+    torch.save({"about": print}, hostile)  # which may run anything when it is read
+    for broken in (path.read_bytes()[:100], hostile.getvalue(), b""):
+        path.write_bytes(broken)
+        assert equal(fit(settings, images, tmp_path), whole)
+        assert "cannot be read" in capsys.readouterr().out
 
 
 def test_seeds_decide(tmp_path, images):
@@ -226,13 +231,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images):
     lightness = images[0].copy()
     lightness[:] = np.nan
     with pytest.raises(UserError, match="the loss is nan at step 1; the last good checkpoint"):
-        loop.fit(tiny(), lightness, images[1], lightness[0], tmp_path / "c.safetensors")
+        loop.fit(tiny(), lightness, images[1], lightness[0], tmp_path / "c.pt")
 
 
 def test_muon_orthogonalises_each_kernel():
     kernel = nn.Parameter(torch.randn(8, 4, 3, 3).contiguous(memory_format=torch.channels_last))
     before = kernel.detach().clone()
-    optimiser = loop.KernelMuon([kernel], rate=1.0, decay=0.0, dtype=torch.float32)
+    optimiser = optimisers.KernelMuon([kernel], rate=1.0, decay=0.0, dtype=torch.float32)
     kernel.grad = torch.randn(8, 4, 3, 3)
     optimiser.step()
     change = (kernel.detach() - before).permute(0, 2, 3, 1).flatten(1)  # (8, 36)

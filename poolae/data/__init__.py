@@ -1,10 +1,11 @@
 """The study's images: found, drawn or decoded, as planes of Lab, kept, grouped and split."""
 
 from poolae.data.colour import lab01_to_rgb, rgb_to_lab01
+from poolae.data.decode import read_picture
 from poolae.data.images import (
-    Data,
     Images,
     Part,
+    Split,
     load,
     load_for,
     near_duplicates,
@@ -15,14 +16,15 @@ from poolae.data.images import (
 )
 
 __all__ = [
-    "Data",
     "Images",
     "Part",
+    "Split",
     "lab01_to_rgb",
     "load",
     "load_for",
     "near_duplicates",
     "open_images",
+    "read_picture",
     "rgb_to_lab01",
     "shuffle_tiles",
     "split",

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import dctn, idctn
+from scipy.ndimage import correlate1d
 from skimage.color import rgb2lab
 from skimage.color.colorconv import xyz_from_rgb
 
@@ -34,11 +35,10 @@ RGB_FROM_XYZ = np.linalg.inv(xyz_from_rgb)
 # root's chroma relative to the tip's. Coloured ones overlap in L with each other and with white in
 # the shade, so lightness alone does not tell the colour.
 PETALS = {
-    "white": (0.58, (90, 97), (0, 5), (60, 320), (0.5, 1.5)),
-    "tipped": (0.05, (88, 95), (1, 6), (0, 360), (0.5, 1.5)),  # its ends are pink
+    "white": (0.61, (90, 97), (0, 5), (60, 320), (0.5, 1.5)),
     "cream": (0.06, (84, 94), (12, 32), (85, 100), (0.6, 1.6)),
     "yellow": (0.10, (70, 90), (55, 88), (78, 98), (0.85, 1.2)),
-    "pink": (0.11, (62, 86), (20, 55), (-25, 18), (0.4, 1.3)),
+    "pink": (0.13, (62, 86), (20, 55), (-25, 18), (0.4, 1.3)),
     "violet": (0.07, (48, 84), (20, 52), (294, 325), (0.5, 1.3)),
     "red": (0.03, (40, 66), (50, 82), (22, 62), (0.8, 1.2)),
 }
@@ -254,20 +254,12 @@ def _render(scene, size, noise):
     return _develop(picture, scene.camera, noise)
 
 
-def _soften(image, share):
-    """Each pixel (size, size, 3) gives `share` to either neighbour along both axes: the lens."""
-    for axis in (0, 1):
-        places = np.arange(image.shape[axis])
-        before = np.take(image, np.maximum(places - 1, 0), axis)
-        after = np.take(image, np.minimum(places + 1, places[-1]), axis)
-        image = (1 - 2 * share) * image + share * (before + after)
-    return image
-
-
 def _develop(linear, camera, noise):
     """Camera: linear scene light (size, size, 3) to sRGB in [0, 1]."""
     size = len(linear)
-    linear = _soften(linear, camera["softness"])
+    for axis in (0, 1):  # the lens
+        kernel = [camera["softness"], 1 - 2 * camera["softness"], camera["softness"]]
+        linear = correlate1d(linear, kernel, axis, mode="nearest")
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     radius2 = axis[:, None] ** 2 + axis**2
     linear = linear * (camera["gain"] * (1 - camera["vignette"] * radius2[..., None] * 2))
@@ -314,7 +306,7 @@ def _petal_colours(rng, kinds):
     n = len(kinds)
     root, tip, disc, turn = np.empty((n, 3)), np.empty((n, 3)), np.empty((n, 3)), np.empty(n)
     for kind, (_, *ranges) in PETALS.items():
-        own = np.flatnonzero(np.asarray(kinds) == kind)
+        own = np.flatnonzero(kinds == kind)
         if not len(own):
             continue
         # Flowers of one kind in one picture are siblings: one mean, small differences.
@@ -325,9 +317,6 @@ def _petal_colours(rng, kinds):
         tip[own] = _lch(L, chroma, hue)
         root[own] = _lch(L + rng.uniform(-5, 3), chroma * fade, hue + rng.uniform(-8, 8))
         turn[own] = rng.uniform(0.6, 1.6)
-        if kind == "tipped":
-            tip[own] = _lch(L - rng.uniform(12, 35), rng.uniform(25, 50), rng.uniform(-40, 12))
-            turn[own] = rng.uniform(2, 5)
         eye = rng.random() < DARK_EYES.get(kind, 0)
         spread = rng.normal(0, 3, len(own))
         yellow = _lch(rng.uniform(64, 84) + spread, rng.uniform(70, 90), rng.uniform(74, 92))
@@ -346,7 +335,7 @@ def _flowers(rng, centre, radius, lean, azimuth, kinds, sun, ground):
     lean, azimuth : ndarray (n,)
         Angle between a flower's axis and the line of sight (0: seen from the front; above pi / 2:
         from behind), and the direction in the picture that the axis leans to.
-    kinds : sequence of str
+    kinds : ndarray (n,) of str
         Keys of `PETALS`.
     sun : ndarray (3,)
         Unit vector towards the light, z towards the viewer.
@@ -461,23 +450,9 @@ def _flowers(rng, centre, radius, lean, azimuth, kinds, sun, ground):
     )
     facing = normal[:, 2] > 0.05
 
-    # The green cup under the disc, and the stem.
+    # The stem.
     green = _lch(u(30, 50) + rng.normal(0, 3, n), u(24, 40), u(106, 126))
     under = centre - axis[:, :2] * 0.1 * radius[:, None]
-    half = (heart * (np.abs(axis[:, 2]) + 0.5 * np.sin(lean)))[:, None]
-    cups = _ribbons(
-        n,
-        start=under - toward * half * 0.9,
-        along=1.8 * half * toward,
-        across=0.95 * heart[:, None] * side[:, :2],
-        base=0.3,
-        swell=0.5,
-        root=green * 0.8,
-        tip=green,
-        light=[0.4, 0.8],
-        edge=0.4,
-        groove=0.3,
-    )
     span = ground - under
     first = 0.3 * span - 0.7 * axis[:, :2] * np.linalg.norm(span, axis=1, keepdims=True)
     stems = _ribbons(
@@ -497,12 +472,12 @@ def _flowers(rng, centre, radius, lean, azimuth, kinds, sun, ground):
     # Back to front within each flower, whose order turns round when we see it from behind.
     each = np.arange(n)
     beneath = np.where(behind, each, -1)  # stems lie under all flowers that face us
-    flower = np.concatenate([beneath, each, f[keep], each, g[facing]])
-    part = np.repeat([0, 1, 2, 3, 4], [n, n, keep.sum(), n, facing.sum()])
-    part = np.where(behind[flower], 4 - part, part)
-    depth = np.concatenate([zero, zero, petal_depth[keep], zero, at[facing, 2]])
+    flower = np.concatenate([beneath, f[keep], each, g[facing]])
+    part = np.repeat([0, 1, 2, 3], [n, keep.sum(), n, facing.sum()])
+    part = np.where(behind[flower], 3 - part, part)
+    depth = np.concatenate([zero, petal_depth[keep], zero, at[facing, 2]])
     order = np.lexsort([depth, part, flower])
-    return np.concatenate([stems, cups, petals[keep], domes, florets[facing]])[order]
+    return np.concatenate([stems, petals[keep], domes, florets[facing]])[order]
 
 
 def _greens(rng, n, dry, hue, lightness=(22, 62)):
@@ -569,23 +544,6 @@ def _leaves(rng, n, place, length, dry=0.08, hue=120, lightness=(18, 58)):
     )
 
 
-def _discs(rng, n, size, colours):
-    """Round things, strewn: the highlights of a far background, pebbles."""
-    radius = size * rng.uniform(0.4, 1.2, n)[:, None]
-    at = rng.random((n, 2))
-    return _ribbons(
-        n,
-        start=at - radius * [0, 1],
-        along=radius * [0, 2],
-        across=radius * [1, 0],
-        base=0.0,
-        swell=0.5,
-        root=colours,
-        tip=colours,
-        light=rng.uniform(0.5, 1.1, (n, 1)),
-    )
-
-
 # ---------------------------------------------------------------------------------------------
 # Scenes
 
@@ -594,16 +552,7 @@ def _kinds(rng, n):
     """Petal colours of `n` flowers: mostly of one kind, sometimes a mixed meadow."""
     main, guest = rng.choice(list(PETALS), size=2, p=[share for share, *_ in PETALS.values()])
     mixed = rng.random() < 0.22
-    return [guest if mixed and rng.random() < 0.35 else main for _ in range(n)]
-
-
-def _noise(rng, roughness, gain):
-    """Grids of noise by octave, with their gains: the input of `_backdrop`."""
-    grids, gains = [], []
-    for k, cells in enumerate((3, 6, 12, 24, 48, 96)):
-        grids.append(rng.normal(0, 1, (cells, cells, 2)).astype(np.float32))
-        gains.append(gain * roughness**k)
-    return grids, gains
+    return np.where(mixed & (rng.random(n) < 0.35), guest, main)
 
 
 def _palette(rng, kind):
@@ -630,21 +579,20 @@ def _palette(rng, kind):
     return np.stack([first, second], axis=1).astype(np.float32)
 
 
-def _far(rng, kind=None):
-    """A backdrop out of focus: input of `_backdrop`."""
+def _ground(rng, kind=None, near=False):
+    """A backdrop, in focus where it is near: input of `_backdrop`."""
     kinds, shares = ["foliage", "dark", "soil", "sky", "any"], [0.45, 0.23, 0.1, 0.03, 0.19]
     kind = kind or rng.choice(kinds, p=shares)
-    if kind == "sky":  # paler towards the horizon
+    if near:  # soil, litter, the dark floor of a meadow
+        roughness, gain, ramp = rng.uniform(0.75, 0.95), rng.uniform(0.07, 0.14), 0.0
+    elif kind == "sky":  # paler towards the horizon
         roughness, gain, ramp = 0.6, rng.uniform(0.02, 0.2), rng.uniform(0, 0.8)
     else:
         roughness, gain, ramp = rng.uniform(0.25, 0.6), rng.uniform(0.08, 0.26), rng.normal(0, 0.3)
-    return (*_noise(rng, roughness, gain), _palette(rng, kind), ramp)
-
-
-def _near(rng, kind):
-    """A backdrop in focus: soil, litter, the dark floor of a meadow."""
-    roughness, gain = rng.uniform(0.75, 0.95), rng.uniform(0.07, 0.14)
-    return (*_noise(rng, roughness, gain), _palette(rng, kind), 0.0)
+    octaves = (3, 6, 12, 24, 48, 96)
+    grids = [rng.normal(0, 1, (cells, cells, 2)).astype(np.float32) for cells in octaves]
+    gains = [gain * roughness**k for k in range(len(octaves))]
+    return grids, gains, _palette(rng, kind), ramp
 
 
 def _scatter(rng, n, radius, low=0.05, high=0.95):
@@ -686,40 +634,21 @@ def _portrait(rng, sun, cast):
     hue = u(106, 132)
     if u() < 0.4:
         layers.append(_undergrowth(rng, u(0, 0.25), hue, u(0.008, 0.05), 0.7))
-    if u() < 0.18:
-        n = int(rng.integers(5, 30))
-        glow = _lch(rng.uniform(40, 85, n), rng.uniform(5, 45, n), rng.uniform(40, 140, n))
-        layers.append(Layer(_discs(rng, n, u(0.02, 0.07), glow), u(0.008, 0.025)))
     n = 1 + int(u() < 0.35) * int(rng.integers(1, 4))
     kinds = _kinds(rng, n)
     if n > 1:
         m = n - 1
-        far = _flowers(
-            rng,
-            rng.uniform(0, 1, (m, 2)),
-            rng.uniform(0.1, 0.25, m),
-            rng.uniform(0.2, 1.3, m),
-            _upward(rng, m),
-            kinds[1:],
-            sun,
-            rng.uniform([0, 1.1], [1, 1.3], (m, 2)),
-        )
+        at, ground = u(0, 1, (m, 2)), u([0, 1.1], [1, 1.3], (m, 2))
+        size, lean = u(0.1, 0.25, m), u(0.2, 1.3, m)
+        far = _flowers(rng, at, size, lean, _upward(rng, m), kinds[1:], sun, ground)
         layers.append(Layer(far, u(0.006, 0.03)))
     radius = np.array([u(0.26, 0.5) * (1 + 0.6 * u() ** 2)])
     centre = rng.normal(0.5, 0.05 + 0.12 * radius, (1, 2))
     lean = np.array([np.abs(rng.normal(0, 0.6))]).clip(0, 1.5)
-    flower = _flowers(
-        rng,
-        centre,
-        radius,
-        lean,
-        _upward(rng, 1, 0.8),
-        kinds[:1],
-        sun,
-        centre + [[u(-0.3, 0.3), 1.2]],
-    )
+    ground = centre + [[u(-0.3, 0.3), 1.2]]
+    flower = _flowers(rng, centre, radius, lean, _upward(rng, 1, 0.8), kinds[:1], sun, ground)
     layers.append(Layer(flower))  # too far from its background to cast a shadow
-    return _far(rng), layers
+    return _ground(rng), layers
 
 
 def _group(rng, sun, cast):
@@ -741,7 +670,8 @@ def _group(rng, sun, cast):
         m = int(rng.integers(5, 25))
         foot = rng.uniform([-0.1, 0.9], [1.1, 1.3], (m, 2))
         layers.append(Layer(_blades(rng, m, foot, u(0.3, 0.7), 0.01, 0.1, hue), u(0.002, 0.02)))
-    return (_far(rng, "foliage") if blur else _near(rng, rng.choice(["dark", "foliage"]))), layers
+    kind = "foliage" if blur else rng.choice(["dark", "foliage"])
+    return _ground(rng, kind, near=not blur), layers
 
 
 def _field(rng, sun, cast):
@@ -760,16 +690,8 @@ def _field(rng, sun, cast):
         m = 70
         trees = rng.uniform([-0.1, horizon - u(0, 0.1)], [1.1, horizon + 0.06], (m, 2))
         far, near = _lch([u(40, 66), u(14, 40)], u(15, 42), hue - u(0, 12))
-        floor = _ribbons(
-            1,
-            start=[0.5, horizon],
-            along=[0, 1.2 - horizon],
-            across=[0.7, 0],
-            root=far,
-            tip=near,
-            turn=0.6,
-            blunt=30.0,
-        )
+        down = dict(start=[0.5, horizon], along=[0, 1.2 - horizon], across=[0.7, 0])
+        floor = _ribbons(1, **down, root=far, tip=near, turn=0.6, blunt=30.0)
         ridge = _leaves(rng, m, trees, 0.12, 0.05, hue, (14, 42))
         layers.append(Layer(np.concatenate([ridge, floor]), 0.01))
     lean = np.abs(rng.normal(0.25 + 0.5 * (horizon > 0), 0.4, n)).clip(0, 1.45)
@@ -790,77 +712,11 @@ def _field(rng, sun, cast):
         layers.append(Layer(_blades(rng, m, foot, size, width, dry, hue, wind), blur))
         own = (y >= low) & (y < high)
         if own.any():
-            picked = [kinds[i] for i in np.flatnonzero(own)]
-            flowers = _flowers(
-                rng,
-                centre[own],
-                radius[own],
-                lean[own],
-                _upward(rng, own.sum(), 0.4),
-                picked,
-                sun,
-                ground[own],
-            )
+            placed = (centre[own], radius[own], lean[own], _upward(rng, own.sum(), 0.4))
+            flowers = _flowers(rng, *placed, kinds[own], sun, ground[own])
             layers.append(Layer(flowers, blur, (0.4 * cast[0], 0.4 * cast[1], 0.4)))
-    if horizon > 0.1:
-        return _far(rng, "sky"), layers
-    return _near(rng, rng.choice(["dark", "foliage"])), layers
-
-
-def _against_sky(rng, sun, cast):
-    """From low down, flowers on their stems before the sky."""
-    u = rng.uniform
-    n = int(rng.integers(1, 7))
-    radius = np.sort(rng.uniform(0.08, 0.3, n) * (1.15 - 0.07 * n))
-    centre = _scatter(rng, n, radius, 0.12, 0.7)
-    lean = rng.uniform(0.3, 2.3, n)
-    ground = np.stack([centre[:, 0] + rng.normal(0, 0.15, n), np.full(n, 1.2)], axis=1)
-    flowers = _flowers(
-        rng, centre, radius, lean, _upward(rng, n, 0.35), _kinds(rng, n), sun, ground
-    )
-    m, hue = int(rng.integers(40, 160)), u(104, 124)
-    foot = rng.uniform([-0.1, 0.95], [1.1, 1.25], (m, 2))
-    grass = _blades(rng, m, foot, u(0.15, 0.55), u(0.005, 0.012), u(0, 0.3), hue)
-    layers = [
-        Layer(grass[: m // 2], u(0.004, 0.02)),
-        Layer(flowers),
-        Layer(grass[m // 2 :], u(0, 0.008)),
-    ]
-    return _far(rng, "sky"), layers
-
-
-def _bed(rng, sun, cast):
-    """From above: tufts of leaves and flowers on bare soil."""
-    u = rng.uniform
-    hue = u(105, 130)
-    n = int(rng.integers(3, 22))
-    radius = np.sort(rng.uniform(0.5, 1.3, n)) * u(0.05, 0.12)
-    heart = rng.uniform(0.25, 0.75, 2)
-    centre = heart + (_scatter(rng, n, radius) - 0.5) * u(0.6, 1.0)
-    m = int(rng.integers(40, 170))
-    earth = _lch(rng.uniform(15, 50, 90), rng.uniform(2, 18, 90), u(50, 85))
-    stones = _discs(rng, 90, u(0.006, 0.018), earth)
-    stones["across"] *= rng.uniform(0.9, 1.7, (90, 1))
-    stones["bend"] = rng.normal(0, 0.005, (90, 2))
-    stones["edge"], stones["light"] = 0.4, [1.0, 0.3]
-    tuft = _leaves(rng, m, heart + rng.normal(0, u(0.14, 0.3), (m, 2)), u(0.08, 0.2), 0.1, hue)
-    lean = np.abs(rng.normal(0, 0.5, n)).clip(0, 1.3)
-    flowers = _flowers(
-        rng,
-        centre,
-        radius,
-        lean,
-        rng.uniform(0, 2 * np.pi, n),
-        _kinds(rng, n),
-        sun,
-        centre + (heart - centre) * 0.6 + rng.normal(0, 0.03, (n, 2)),
-    )
-    layers = [
-        Layer(stones, 0.0, (0.008, 0.01, 0.4)),
-        Layer(tuft, 0.0, (*cast, 0.5)),
-        Layer(flowers, 0.0, (*cast, 0.5)),
-    ]
-    return _near(rng, "soil"), layers
+    kind = "sky" if horizon > 0.1 else rng.choice(["dark", "foliage"])
+    return _ground(rng, kind, near=horizon <= 0.1), layers
 
 
 def _camera(rng):
@@ -879,9 +735,7 @@ def _camera(rng):
 
 def _scene(rng):
     """All random choices of one picture, none of which depends on its size."""
-    compose = rng.choice(
-        np.array([_portrait, _group, _field, _against_sky, _bed]), p=[0.38, 0.28, 0.19, 0.06, 0.09]
-    )
+    compose = rng.choice(np.array([_portrait, _group, _field]), p=[0.45, 0.35, 0.2])
     from_side, height = rng.uniform(-1, 1), rng.uniform(0.3, 1)
     sun = _unit(np.array([from_side, -height, rng.uniform(0.35, 1.2)]))
     cast = -sun[:2] / sun[2] * 0.035
@@ -993,35 +847,3 @@ def draw(index: int, size: int, seed: int = 0, chroma_bandwidth: float | None = 
     scene = _scene(np.random.default_rng([seed, index, 0]))
     picture = _render(scene, size, np.random.default_rng([seed, index, 1, size]))
     return picture if limit is None else _limit_chroma(picture, limit)
-
-
-def draw_many(
-    n: int, size: int, seed: int = 0, start: int = 0, chroma_bandwidth: float | None = None
-) -> np.ndarray:
-    """Draw pictures `start` to `start + n - 1` of a set.
-
-    Parameters
-    ----------
-    n : int
-        How many, at least 0.
-    size, seed, chroma_bandwidth
-        As for `draw`.
-    start : int
-        Index of the first, at least 0.
-
-    Returns
-    -------
-    ndarray (n, size, size, 3)
-        float32 sRGB in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-    """
-    n, start = _whole("n", n, 0), _whole("start", start, 0)
-    size = _whole("size", size, MIN_SIZE, MAX_SIZE)
-    pictures = np.empty((n, size, size, 3), np.float32)
-    for i in range(n):
-        pictures[i] = draw(start + i, size, seed, chroma_bandwidth)
-    return pictures

@@ -1,4 +1,4 @@
-"""One stranger's file: its pixels, or the reason why there are none.
+"""One stranger's picture, a file or an array: its pixels, or the reason why there are none.
 
 Files are judged by what they hold, not by their names. Embedded colour profiles
 are ignored, as in the original.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -67,23 +70,81 @@ def decode_file(path: str, digest: str, size: int) -> tuple[np.ndarray, np.ndarr
     # What is stored under a digest must be what the digest was taken of.
     if data is None or hashlib.sha256(data).hexdigest() != digest:
         raise UserError(f"{path!r} changed while it was read: start again.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about what is excluded or harmless
-        try:
-            pixels, bits = decode_bytes(data, size)
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders raise all kinds for a damaged file
-            return reason(error)
+    try:
+        pixels, bits = decode_bytes(data, size)
+    except ValueError as error:
+        return str(error)
     return pixels.astype(np.float32) / 255, bits
 
 
 def decode_bytes(data: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Decode a file's bytes to (size, size, 3) uint8 sRGB and a (4,) uint64 perceptual hash.
 
-    Raises whatever Pillow raises for bytes that it cannot decode to the end, and
-    `ValueError` for images that we do not take.
+    Raises
+    ------
+    ValueError
+        If they are no whole picture, or one that the study does not take; the text says why.
     """
+    from PIL import Image
+
+    with _with_reasons():
+        image = _open(data)
+        short, long = sorted(image.size)
+        if short < MIN_SIDE:
+            raise ValueError(f"a side of {short} px, under {MIN_SIDE}")
+        if long > MAX_ASPECT * short:
+            raise ValueError(f"{long} by {short} px, more than {MAX_ASPECT} to 1")
+        # A JPEG decoder halves sides almost for free; four times the target loses nothing seen.
+        image.draft(None, (max(4 * size, 256),) * 2)
+        image = _whole(image)
+        pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+        return pixels, _perceptual_hash(image)
+
+
+def read_picture(picture: np.ndarray | str | os.PathLike):
+    """Return any picture that is not huge as a Pillow image in 8-bit sRGB, upright, over white.
+
+    Parameters
+    ----------
+    picture
+        A file, or an array: grey (H, W) or sRGB (H, W, 3), uint8 or float in [0, 1].
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or the array is no picture.
+    """
+    from PIL import Image
+
+    if isinstance(picture, np.ndarray):
+        if picture.ndim != 2 and (picture.ndim != 3 or picture.shape[-1] != 3):
+            raise UserError(
+                f"An array of shape {picture.shape} is no picture: give (H, W) or (H, W, 3)."
+            )
+        if picture.dtype != np.uint8:
+            picture = np.rint(255 * picture).astype(np.uint8)
+        return Image.fromarray(picture).convert("RGB")
+    try:
+        with _with_reasons():
+            return _whole(_open(Path(picture).read_bytes()))
+    except ValueError as error:
+        raise UserError(f"{picture} cannot be read as an image: {error}.") from None
+
+
+@contextmanager
+def _with_reasons() -> Iterator[None]:
+    """Turn all that decoders raise for a damaged file into a `ValueError` that says why."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about what is excluded or harmless
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(reason(error)) from error
+
+
+def _open(data: bytes):
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -94,21 +155,21 @@ def decode_bytes(data: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"not a {', '.join(DECODERS[:-1])} or {DECODERS[-1]} file") from None
     except Image.DecompressionBombError:
         raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
-    short, long = sorted(image.size)
-    if short * long > MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"more than {MAX_PIXELS:,} pixels")
-    if short < MIN_SIDE:
-        raise ValueError(f"a side of {short} px, under {MIN_SIDE}")
-    if long > MAX_ASPECT * short:
-        raise ValueError(f"{long} by {short} px, more than {MAX_ASPECT} to 1")
-    # A JPEG decoder halves sides almost for free; four times the target loses nothing seen.
-    image.draft(None, (max(4 * size, 256),) * 2)
+    return image
+
+
+def _whole(image):
+    """Return an opened image decoded to the end, as RGB, over white, upright."""
+    from PIL import ImageOps
+
     image.load()
     if image.format in ("JPEG", "MPO") and _is_cut_short(image):
         raise ValueError("the lower part is missing")
-    image = _upright(_to_rgb(image), image)
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    return pixels, _perceptual_hash(image)
+    with suppress(Exception):  # broken metadata do not make a picture unreadable
+        image = ImageOps.exif_transpose(image)
+    return _to_rgb(image)
 
 
 def _is_cut_short(image) -> bool:
@@ -137,26 +198,6 @@ def _to_rgb(image):
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
-
-
-def _upright(image, original):
-    """Return `image` turned as the EXIF orientation of `original` asks."""
-    from PIL import ExifTags, Image
-
-    try:
-        orientation = original.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # broken metadata do not make a picture unreadable
-        return image
-    turn = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }.get(orientation)
-    return image if turn is None else image.transpose(turn)
 
 
 def _perceptual_hash(image) -> np.ndarray:

@@ -20,7 +20,6 @@ import posixpath
 import signal
 import sys
 import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -31,24 +30,10 @@ from pathlib import Path
 import numpy as np
 
 from poolae.data.cache import FORMAT, digest, open_stored, write_json, writing_images
-from poolae.data.colour import lab01_to_rgb, rgb_to_lab01
+from poolae.data.colour import rgb_to_lab01
 from poolae.data.sources import Item, find_items, manifest, name_hash, picture
 from poolae.files import build_folder
 from poolae.settings import Settings, UserError
-
-__all__ = [
-    "Data",
-    "Images",
-    "Part",
-    "lab01_to_rgb",
-    "load",
-    "load_for",
-    "near_duplicates",
-    "open_images",
-    "rgb_to_lab01",
-    "shuffle_tiles",
-    "split",
-]
 
 MIN_IMAGES = 4  # the fewest that a 3:1 split can divide
 
@@ -63,7 +48,8 @@ MAX_DISTANCE = 60
 MEASURED = 2000
 
 TILES = 4  # the tiles along one side of an image that is scrambled
-CHUNK = 8  # images that a worker takes at a time
+CHUNK = 8  # images that a worker takes at a time ...
+HELD = 256  # ... and that are handed out before the first of them are written
 PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 
@@ -180,7 +166,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Data:
+class Split:
     """A training part, on disk, a test part, in memory, and the images they were taken from.
 
     `validation` is what `load_for` has set aside of the training part, if it was asked to.
@@ -199,7 +185,7 @@ def load(
     n: int | None = None,
     workers: int | None = None,
     cache: str | os.PathLike | None = None,
-) -> Data:
+) -> Split:
     """Open a source's images and split them 3:1.
 
     Of a test part of more than `MEASURED` images, as many are taken at equal steps.
@@ -221,8 +207,8 @@ def load(
     """
     images = open_images(source, size, n=n, workers=workers, cache=cache)
     reference = manifest() if n is None and images._overlap(coverage=0.5) else None
-    train, test = sides = split(images.names, seed, images.groups, reference)
-    if not all(map(len, sides)):
+    train, test = split(images.names, seed, images.groups, reference)
+    if not len(train) or not len(test):
         raise UserError(
             f"All {len(images)} images of {images.source!r} fall on one side of the split with "
             f"seed {seed}, for they hold {len(np.unique(images.groups))} distinct pictures under "
@@ -231,7 +217,7 @@ def load(
     test = spread(test)
     names = tuple(images.names[row] for row in test)
     on_test = Part(images.lab[test, :1], images.lab[test, 1:], names)
-    return Data(_on_disk(images, train), on_test, images)
+    return Split(_on_disk(images, train), on_test, images)
 
 
 def _on_disk(images: Images, rows: Sequence[int]) -> Part:
@@ -247,12 +233,12 @@ def spread(rows: Sequence[int]) -> np.ndarray:
     return rows[np.arange(MEASURED) * len(rows) // MEASURED]
 
 
-def load_for(settings: Settings) -> Data:
+def load_for(settings: Settings) -> Split:
     """`load` what a run is trained and tested on, or validated on where it stops early.
 
-    Of the training part the first `training_images` are taken in an order that the split picks
-    and that keeps near-duplicates together: fewer are among more. The last fifth of them, whole
-    groups, are for validation.
+    Of the training part the first `training_images` are taken, in an order that the split picks
+    and that keeps near-duplicates together: fewer are among more. Where the run stops early, the
+    last fifth of them, whole groups, are for validation.
 
     Raises
     ------
@@ -260,10 +246,11 @@ def load_for(settings: Settings) -> Data:
         As in `load`, or if the training part holds too few images.
     """
     loaded = load(settings.data, settings.size, settings.split, settings.images)
-    count, images = settings.training_images or len(loaded.train), loaded.images
     if not (settings.training_images or settings.early):
         return loaded
-    if not 2 <= count <= (there := len(loaded.train)):
+    images, there = loaded.images, len(loaded.train)
+    count = settings.training_images or there
+    if not 2 <= count <= there:
         raise UserError(
             f"training_images is {count}, but the training part of split {settings.split} holds "
             f"{there} images: give 2 to {there}."
@@ -291,13 +278,13 @@ def shuffle_tiles(planes: np.ndarray, seed: int, back: bool = False) -> np.ndarr
     """
     n, c, side = planes.shape[:3]
     tile = side // TILES
-    cut = planes.reshape(n, c, TILES, tile, TILES, tile).swapaxes(3, 4)
-    cut = cut.reshape(n, c, TILES**2, tile, tile)
+    cut = planes.reshape(n, c, TILES, tile, TILES, tile).swapaxes(3, 4)  # (N, C, 4, 4, S/4, S/4)
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(TILES**2), (n, 1)), axis=1)
     orders = np.argsort(orders, axis=1) if back else orders
-    moved = np.take_along_axis(cut, orders[:, None, :, None, None], axis=2)
-    moved = moved.reshape(n, c, TILES, TILES, tile, tile).swapaxes(3, 4)
-    return moved.reshape(planes.shape)
+    moved = np.stack(
+        [one[:, *divmod(order, TILES)] for one, order in zip(cut, orders, strict=True)]
+    )
+    return moved.reshape(cut.shape).swapaxes(3, 4).reshape(planes.shape)
 
 
 def open_images(
@@ -413,23 +400,18 @@ def _build(
     write_json(base.with_suffix(".json"), index)
 
 
-def _produce(items: list[Item], size: int) -> list[tuple[np.ndarray, np.ndarray] | str]:
-    """Return (3, size, size) Lab and the perceptual hash of each item, or why there is none."""
-    made = (picture(item, size) for item in items)
-    return [
-        row if isinstance(row, str) else (np.concatenate(rgb_to_lab01(row[0])), row[1])
-        for row in made
-    ]
+def _produce(item: Item, size: int) -> tuple[np.ndarray, np.ndarray] | str:
+    """Return an item's (3, size, size) Lab and perceptual hash, or why there is none."""
+    made = picture(item, size)
+    return made if isinstance(made, str) else (np.concatenate(rgb_to_lab01(made[0])), made[1])
 
 
 def _rows(items: list[Item], size: int, workers: int) -> Iterator:
-    """Yield what `_produce` makes of each item, in order, holding a few chunks at a time."""
+    """Yield what `_produce` makes of each item, in order."""
     produce = partial(_produce, size=size)
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    workers = min(workers, len(chunks))
+    workers = min(workers, -(-len(items) // CHUNK))
     if workers <= 1:
-        for chunk in chunks:
-            yield from produce(chunk)
+        yield from map(produce, items)
         return
     # Forked workers share what is imported; elsewhere a fork is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
@@ -438,13 +420,8 @@ def _rows(items: list[Item], size: int, workers: int) -> Iterator:
             # Newer Pythons warn of forking beside threads; a worker takes none of their locks.
             warnings.simplefilter("ignore", DeprecationWarning)
             pool.submit(int).result()
-        waiting: deque = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(produce, chunk))
-            if len(waiting) > 2 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        for start in range(0, len(items), HELD):
+            yield from pool.map(produce, items[start : start + HELD], chunksize=CHUNK)
 
 
 def _end_with_parent() -> None:
@@ -501,8 +478,11 @@ def split(
     train_idx, test_idx
         Ascending positions in `names`, int arrays.
     """
-    hashes = [_split_hash(name, seed) for name in names]
-    ranked = sorted(hashes if reference is None else (_split_hash(r, seed) for r in reference))
+    hashes, ranked = (
+        [name_hash(f"split {int(seed)}", name) for name in some]
+        for some in (names, names if reference is None else reference)
+    )
+    ranked.sort()
     count = 3 * len(ranked) // 4
     threshold = ranked[count - 1] if count else b""
     is_train = np.array([h <= threshold for h in hashes], dtype=bool)
@@ -512,10 +492,6 @@ def split(
             leaders.setdefault(int(groups[row]), row)
         is_train = is_train[[leaders[int(group)] for group in groups]]
     return np.flatnonzero(is_train), np.flatnonzero(~is_train)
-
-
-def _split_hash(name: str, seed: int) -> bytes:
-    return name_hash(f"split {int(seed)}", name)
 
 
 def near_duplicates(hashes: np.ndarray, max_distance: int = MAX_DISTANCE) -> np.ndarray:

@@ -8,7 +8,7 @@ import posixpath
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache as cached
-from functools import partialmethod
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +45,9 @@ def find_items(
     """
     if source == "synthetic" or source.startswith(BANDED):
         band = int(source.removeprefix(BANDED)) if source.startswith(BANDED) else None
-        return _synthetic_items(256 if n is None else n, band), []
+        drawing = code_digest("data/daisies") + f" {band}" * (band is not None)
+        drawings = range(256 if n is None else n)
+        return [Item(f"daisy-{k:05d}", f"{drawing} {k}", (k, band)) for k in drawings], []
     files, excluded = _daisy_files(cache) if source == "daisies" else _folder_files(source)
     root = source if source == "daisies" else os.path.abspath(os.path.expanduser(source))
     items, unreadable = _fingerprint(files, n, workers, cache, root)
@@ -74,11 +76,6 @@ def name_hash(purpose: str, name: str) -> bytes:
     """Return a hash of a file name without its folder, another one for each purpose."""
     text = f"{purpose}\0{posixpath.basename(name)}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _synthetic_items(n: int, band: int | None) -> list[Item]:
-    drawing = code_digest("data/daisies") + f" {band}" * (band is not None)
-    return [Item(f"daisy-{index:05d}", f"{drawing} {index}", (index, band)) for index in range(n)]
 
 
 # --- Finding the files ---------------------------------------------------------------
@@ -174,15 +171,20 @@ def _in_daisy_folders(folder: str) -> tuple[list[_File], list[tuple[str, str]]]:
 def _download_daisies() -> str:
     try:
         import kagglehub
-        import requests
+        from kagglesdk.kaggle_http_client import KaggleHttpClient
 
-        # kagglehub would wait for a silent server without end.
-        send = requests.Session.send
-        requests.Session.send = partialmethod(send, timeout=(5, 30))
+        # Kaggle's client would wait for a silent server without end.
+        begin = KaggleHttpClient._init_session
+
+        def begin_with_limit(client: KaggleHttpClient) -> None:
+            begin(client)
+            client._session.send = partial(client._session.send, timeout=(5, 30))
+
+        KaggleHttpClient._init_session = begin_with_limit
         try:
             return kagglehub.dataset_download(KAGGLE_DATASET)
         finally:
-            requests.Session.send = send
+            KaggleHttpClient._init_session = begin
     except Exception as error:
         raise UserError(
             f"Kaggle's {KAGGLE_DATASET} cannot be downloaded ({type(error).__name__}): set "

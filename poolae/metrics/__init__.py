@@ -31,7 +31,6 @@ from poolae.metrics.scores import (
     mean_absolute_error,
     psnr,
     ssim,
-    train_test_gap,
 )
 
 __all__ = [
@@ -65,5 +64,4 @@ __all__ = [
     "mean_absolute_error",
     "psnr",
     "ssim",
-    "train_test_gap",
 ]

@@ -14,9 +14,11 @@ with the seconds that fitting and predicting took on one busy core:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import product
 
 import numpy as np
+import pandas as pd
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 
@@ -44,11 +46,8 @@ def fit_lightness_table(lightness: np.ndarray, chroma: np.ndarray, bins: int = 2
     A step that no training pixel falls into takes the value of its nearest
     neighbours, interpolated.
     """
-    table = _medians(_bin(lightness, bins), chroma, bins)
-    steps = np.arange(bins)
-    filled = np.flatnonzero(~np.isnan(table[:, 0]))
-    table = np.stack([np.interp(steps, filled, column[filled]) for column in table.T], axis=-1)
-    table = table.astype(np.float32)
+    table = _medians(_bin(lightness, bins), chroma, bins).interpolate(limit_direction="both")
+    table = table.to_numpy(np.float32)
     return lambda light: np.moveaxis(table[_bin(light[:, 0], bins)], -1, 1)
 
 
@@ -72,7 +71,7 @@ def fit_position_table(
         rows, columns = (np.arange(side) * cells // side for side in light.shape[-2:])
         return (_bin(light[:, 0], bins) * cells + rows[:, None]) * cells + columns  # (N, H, W)
 
-    table = _medians(cell(lightness), chroma, bins * cells**2).astype(np.float32)
+    table = _medians(cell(lightness), chroma, bins * cells**2).to_numpy(np.float32)
     anywhere = fit_lightness_table(lightness, chroma)
 
     def predict(light: np.ndarray) -> np.ndarray:
@@ -112,14 +111,11 @@ def fit_patch_boosting(
     colours = [colour.reshape(2, -1)[:, at] for colour, at in zip(chroma, drawn, strict=True)]
     # Pixels of one image are alike, hence large leaves; and held-out pixels would come
     # from the images that are fitted on, so that early stopping would stop too late.
+    options = dict(max_iter=60, min_samples_leaf=200, early_stopping=False, random_state=seed)
     models = [
-        HistGradientBoostingRegressor(
-            loss="absolute_error",
-            max_iter=60,
-            min_samples_leaf=200,
-            early_stopping=False,
-            random_state=seed,
-        ).fit(np.concatenate(seen), channel)
+        HistGradientBoostingRegressor(loss="absolute_error", **options).fit(
+            np.concatenate(seen), channel
+        )
         for channel in np.concatenate(colours, axis=1)
     ]
 
@@ -166,11 +162,11 @@ def block_oracle(true_chroma: np.ndarray, blocks: int) -> np.ndarray:
     height, width = true_chroma.shape[-2:]
     if not 1 <= blocks <= min(height, width):
         raise ValueError(f"{blocks} blocks along a side do not fit {height} x {width} pixels")
+    rows, columns = (np.arange(blocks + 1) * side // blocks for side in (height, width))
     prediction = np.empty_like(true_chroma)
-    for rows in _parts(height, blocks):
-        for columns in _parts(width, blocks):
-            block = true_chroma[..., rows, columns]
-            prediction[..., rows, columns] = np.median(block, axis=(-2, -1), keepdims=True)
+    for part in product(map(slice, rows, rows[1:]), map(slice, columns, columns[1:])):
+        block = true_chroma[..., *part]
+        prediction[..., *part] = np.median(block, axis=(-2, -1), keepdims=True)
     return prediction
 
 
@@ -214,22 +210,10 @@ def _surroundings(light: np.ndarray) -> np.ndarray:
     return np.concatenate([contrast, planes], axis=-1, dtype=np.float32).reshape(light.size, -1)
 
 
-def _medians(cell: np.ndarray, chroma: np.ndarray, cells: int) -> np.ndarray:
+def _medians(cell: np.ndarray, chroma: np.ndarray, cells: int) -> pd.DataFrame:
     """Return the medians of a and b over the pixels of each cell, (cells, 2), NaN where none is."""
-    cell = cell.ravel()
-    order = np.argsort(cell, kind="stable")
-    filled, start = np.unique(cell[order], return_index=True)
-    table = np.full((cells, 2), np.nan)
-    for c in range(2):
-        groups = np.split(chroma[:, c].ravel()[order], start[1:])
-        table[filled, c] = [np.median(group) for group in groups]
-    return table
-
-
-def _parts(side: int, blocks: int) -> Iterator[slice]:
-    """Yield the slices that divide a side into blocks as equal as they can be."""
-    edges = np.arange(blocks + 1) * side // blocks
-    return (slice(first, last) for first, last in zip(edges, edges[1:], strict=False))
+    colours = pd.DataFrame(np.moveaxis(chroma, 1, -1).reshape(-1, 2))
+    return colours.groupby(cell.ravel()).median().reindex(range(cells))
 
 
 def _bin(lightness: np.ndarray, bins: int) -> np.ndarray:

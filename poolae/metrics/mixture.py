@@ -184,8 +184,12 @@ def compare_mixtures(
             "segment oracle": segment_oracle(experts, true, segment),
             PIXEL_ORACLE: pixel_oracle(experts, true),
         }
-        frames += [_rows(name, method, answer, true) for method, answer in answers.items()]
-    return pd.concat(frames, ignore_index=True)
+        scored = {method: mean_absolute_error(answer, true) for method, answer in answers.items()}
+        frame = pd.DataFrame(scored).rename_axis("image").reset_index()
+        frame = frame.melt("image", var_name="method", value_name="mean_absolute_error")
+        frames.append(frame.assign(experts=name))
+    columns = ["experts", "method", "image", "mean_absolute_error"]
+    return pd.concat(frames, ignore_index=True)[columns]
 
 
 def recovered(frame: pd.DataFrame) -> pd.Series:
@@ -236,9 +240,9 @@ def _fit_chances(
     """Fit the gate's classifier; return its function from clues (M, F) to chances (M, experts)."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    present = np.unique(labels)
+    present, columns = np.unique(labels), np.eye(experts, dtype=np.float32)
     if len(present) == 1:
-        return lambda clues: np.broadcast_to(np.eye(experts)[present[0]], (len(clues), experts))
+        return lambda clues: columns[present].repeat(len(clues), axis=0)
     model = HistGradientBoostingClassifier(
         max_iter=20,
         max_leaf_nodes=15,
@@ -246,22 +250,4 @@ def _fit_chances(
         early_stopping=False,
         random_state=seed,
     ).fit(seen, labels)
-
-    def chances(clues: np.ndarray) -> np.ndarray:
-        weights = np.zeros((len(clues), experts), np.float32)
-        weights[:, present] = model.predict_proba(clues)
-        return weights
-
-    return chances
-
-
-def _rows(experts: str, method: str, answer: np.ndarray, true: np.ndarray) -> pd.DataFrame:
-    error = mean_absolute_error(answer, true)
-    return pd.DataFrame(
-        {
-            "experts": experts,
-            "method": method,
-            "image": np.arange(len(error)),
-            "mean_absolute_error": error,
-        }
-    )
+    return lambda clues: model.predict_proba(clues).astype(np.float32) @ columns[present]

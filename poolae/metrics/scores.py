@@ -52,8 +52,7 @@ def accuracy_curve(
     """Return the share of values whose absolute error is at most each bound, (N, len(bounds)).
 
     This is the original study's accuracy, except that every image has the same
-    weight. Every error is sorted once into the gaps between the bounds, instead
-    of being compared with each of them.
+    weight.
 
     Parameters
     ----------
@@ -71,15 +70,10 @@ def accuracy_curve(
     if np.any(np.diff(bounds) < 0):
         raise ValueError(f"bounds must ascend, got {bounds}")
     dtype = np.result_type(predicted, true, np.float32)
-    levels, place = np.unique(_round_down(bounds, dtype), return_inverse=True)
-    first_level = _sorter(levels)
-    counts = np.stack(
-        [
-            np.bincount(first_level(np.abs(p - t).ravel()), minlength=len(levels) + 1)
-            for p, t in zip(predicted.astype(dtype, copy=False), true, strict=True)
-        ]
-    )
-    return counts.cumsum(axis=1)[:, place] / predicted[0].size
+    errors = np.abs(np.subtract(predicted, true, dtype=dtype)).reshape(len(true), -1)
+    errors.sort(axis=1)
+    counts = [np.searchsorted(row, bounds, side="right") for row in errors]
+    return np.column_stack(counts).T / errors.shape[1]
 
 
 def accuracy_8bit(
@@ -332,8 +326,9 @@ def gain_and_coherence(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndar
             (spectrum * reference.conj()).real,
         )
     )
-    gain = _ratio(power, reference_power, reference_power > FAINT)
-    return gain, _coherence(cross, power, reference_power)
+    detailed = reference_power > FAINT
+    gain = _ratio(power, reference_power, detailed)
+    return gain, _ratio(cross, np.sqrt(power * reference_power), detailed & (power > SILENT))
 
 
 def lightness_coherence(lightness: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -350,16 +345,8 @@ def lightness_coherence(lightness: np.ndarray, true: np.ndarray) -> np.ndarray:
     true : (N, 2, S, S) array in [0, 1]
     """
     _check_lightness(lightness, true)
-    spectrum, reference = _spectra(lightness), _spectra(true)  # (N, 1 or 2, S, S)
-    cross, power, reference_power = (
-        _in_bands(product, DETAIL_BANDS.values())
-        for product in (
-            (spectrum * reference.conj()).real,
-            np.abs(spectrum) ** 2,
-            np.abs(reference) ** 2,
-        )
-    )
-    return np.abs(_coherence(cross, power, reference_power)).mean(axis=1)
+    channels = (gain_and_coherence(lightness, true[:, [c]])[1] for c in range(2))
+    return np.abs(list(channels)).mean(axis=0)
 
 
 def colour_bias(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -428,18 +415,6 @@ def block_r2(predicted: np.ndarray, true: np.ndarray, grid: int = 16) -> np.ndar
     return _ratio(covariance**2, variance * reference, defined)
 
 
-def train_test_gap(test_error: np.ndarray, training_error: np.ndarray) -> np.ndarray:
-    """Return by how much each test image's error exceeds the mean over training images, (N,).
-
-    Parameters
-    ----------
-    test_error : (N,) array
-    training_error : (M,) array or float
-        The same error on the images that were trained on.
-    """
-    return np.asarray(test_error) - np.mean(training_error)
-
-
 def image_scores(
     predicted: np.ndarray,
     true: np.ndarray,
@@ -479,9 +454,11 @@ def image_scores(
     rgb, true_rgb = lab01_to_rgb(lightness, predicted), lab01_to_rgb(lightness, true)
     gain, coherence = gain_and_coherence(predicted, true)
     bias = colour_bias(predicted, true)
-    gains = dict(zip(DETAIL_BANDS, gain.T, strict=True))
-    coherences = dict(zip(DETAIL_BANDS, coherence.T, strict=True))
-    bands = [name for name in DETAIL_BANDS if name != "8_up"]
+    detail = {
+        f"{kind}_{band}": values[:, k]
+        for kind, values in (("gain", gain), ("coherence", coherence))
+        for k, band in enumerate(DETAIL_BANDS)
+    }
     areas = {
         f"auc_{top}{suffix}": area_under_accuracy(predicted, true, top, table)
         for suffix, table in {"": None, "_rebalanced": rarity}.items()
@@ -500,47 +477,12 @@ def image_scores(
         "ssim": ssim(rgb, true_rgb),
         "colourfulness": colourfulness_ratio(rgb, true_rgb),
         "histogram_intersection": histogram_intersection(predicted, true),
-        **{f"gain_{name}": gains[name] for name in bands},
-        **{f"coherence_{name}": coherences[name] for name in bands},
-        "gain_8_up": gains["8_up"],
-        "coherence_8_up": coherences["8_up"],
+        **detail,
         "a_bias": bias[:, 0],
         "b_bias": bias[:, 1],
         "bright_error": bright_error(predicted, true, lightness),
         "block_r2": block_r2(predicted, true),
     }
-
-
-def _round_down(bounds: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return the greatest numbers of `dtype` that are not above `bounds`: error <= both or none."""
-    rounded = bounds.astype(dtype)
-    return np.where(rounded > bounds, np.nextafter(rounded, dtype.type(-np.inf)), rounded)
-
-
-def _sorter(levels: np.ndarray):
-    """Return a function from errors (M,) to the index of the first of `levels` that is >= each.
-
-    A table over equal cells, each narrower than the gap between two levels,
-    says where to begin; one comparison then decides. It is several times as
-    fast as a binary search, which serves where the table would be too long.
-    """
-    top = float(levels[-1])
-    gap = float(np.diff(levels).min(initial=max(top, 1e-3)))
-    cells = 4 * top / gap  # the last cell holds all that lies above
-    if top < 1e-6 or cells > 2**14:
-        return lambda errors: np.searchsorted(levels, errors)
-    scale = levels.dtype.type(cells / top)
-    last = levels.dtype.type(int(cells) + 1)
-    lower_ends = (np.arange(int(cells) + 2) - 0.01) / scale  # a little low, against rounding
-    begin = np.searchsorted(levels, lower_ends.astype(levels.dtype)).astype(np.int16)
-    ends = np.append(levels, levels.dtype.type(np.inf))
-
-    def first_level(errors: np.ndarray) -> np.ndarray:
-        first = begin[np.minimum(errors * scale, last).astype(np.int16)]
-        first += errors > ends[first]
-        return first
-
-    return first_level
 
 
 def _scaled(chroma: np.ndarray) -> np.ndarray:
@@ -591,11 +533,6 @@ def _in_bands(values: np.ndarray, bands: Iterable[tuple[float, float]]) -> np.nd
         for low, high in bands
     ]
     return np.stack(sums, axis=-1)
-
-
-def _coherence(cross: np.ndarray, power: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    defined = (power > SILENT) & (reference > FAINT)
-    return _ratio(cross, np.sqrt(power * reference), defined)
 
 
 def _ratio(over: np.ndarray, under: np.ndarray, defined: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ def published_curves() -> pd.DataFrame:
     return pd.read_csv(REFERENCE / "published_curves.csv", comment="#", index_col="bound")
 
 
-def describe_data(images: data.Data) -> dict:
+def describe_data(images: data.Split) -> dict:
     """Measure how hard a data set is and what its colours are like.
 
     Returns

@@ -248,7 +248,7 @@ def neighbours(arms: Sequence[str]) -> list[tuple[str, str]]:
     return [(b, a) for i, a in enumerate(arms) for b in arms[i + 1 :]]
 
 
-def extremes_of_detail(loaded: data.Data, count: int = 2) -> list[int]:
+def extremes_of_detail(loaded: data.Split, count: int = 2) -> list[int]:
     """Return the test images with the most, then those with the least power above 8 cycles."""
     power = comparisons.metrics.band_power(loaded.test.chroma)[..., 2:]
     ranked = np.argsort(np.nansum(power, axis=(1, 2)), kind="stable")

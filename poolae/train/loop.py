@@ -7,36 +7,29 @@ so that a run that was interrupted ends as one that never was.
 from __future__ import annotations
 
 import contextlib
-import copy
-import ctypes
 import functools
-import json
+import io
 import math
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import nn
-from torch.optim.swa_utils import update_bn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from poolae.files import replacing
 from poolae.models import Autoencoder, build_for
 from poolae.settings import Settings, UserError
 from poolae.train import parallel
+from poolae.train.optimisers import make_optimisers
 from poolae.train.precision import choose
 
-__all__ = ["device", "fit", "settle_in", "snapshot_steps"]
+__all__ = ["device", "fit", "snapshot_steps"]
 
-ORTHOGONALISATIONS = 5  # steps of Muon's iteration
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 SNAPSHOTS = 20  # pictures along the loss curve
 CHECKS = 10  # of early stopping; each costs about ten steps of 16 images
 NORMALISED = 320  # images that batch normalisation is estimated from for averaged weights
@@ -47,35 +40,6 @@ CHECKPOINT_SHARE = 0.02  # ... and at most this share of the time spent on writi
 def device() -> torch.device:
     """Return the accelerator that PyTorch finds (CUDA, MPS, ...), or else the CPU."""
     return torch.accelerator.current_accelerator() or torch.device("cpu")
-
-
-def settle_in() -> int:
-    """Prepare this process for training: keep its memory, and use its share of the cores.
-
-    SLURM says how many cores its task has; otherwise `JOBS` runs share those that there are. The
-    processes that torchrun starts for one run share what the run has.
-
-    glibc returns every large tensor to the system when it is freed and takes
-    it back page by page in the next step; keeping it saves about a fifth of a
-    step at full width (2 cores, 128 px, no pooling: 1.55 s against 1.22 s).
-
-    Returns
-    -------
-    int
-        The threads that this process will use.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, -1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jobs = int(os.environ.get("JOBS") or 1)
-    if task := os.environ.get("SLURM_CPUS_PER_TASK"):
-        cores, jobs = min(cores, int(task)), 1
-    threads = max(1, cores // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
-    torch.set_num_threads(threads)
-    return threads
 
 
 def snapshot_steps(steps: int, count: int = SNAPSHOTS) -> list[int]:
@@ -142,115 +106,31 @@ def learning_rate_factor(settings: Settings, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, settings.steps - warm_up)))
 
 
-class KernelMuon(torch.optim.Optimizer):
-    """Muon for convolution kernels, each seen as the matrix (out, height * width * in).
-
-    As PyTorch's, with Nesterov momentum .95 and `match_rms_adamw`, which takes one matrix at a
-    time and always bfloat16; here kernels of one shape are orthogonalised together, in `dtype`.
-    """
-
-    def __init__(
-        self, kernels: list[nn.Parameter], rate: float, decay: float, dtype: torch.dtype
-    ) -> None:
-        self.dtype = dtype
-        super().__init__(kernels, {"lr": rate, "weight_decay": decay, "momentum": 0.95})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            alike: dict[tuple[int, ...], list[tuple[nn.Parameter, torch.Tensor]]] = {}
-            for p in group["params"]:
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                momentum.lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(momentum, group["momentum"]).permute(0, 2, 3, 1).flatten(1)
-                alike.setdefault(update.shape, []).append((p, update))
-            for shape, pairs in alike.items():
-                updates = orthogonalise(torch.stack([update for _, update in pairs]), self.dtype)
-                size = group["lr"] * 0.2 * math.sqrt(max(shape))
-                for (p, _), update in zip(pairs, updates, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    view = update.view(len(p), *p.shape[2:], p.shape[1]).permute(0, 3, 1, 2)
-                    p.add_(view, alpha=-size)
+def make_average(network: Autoencoder, settings: Settings) -> AveragedModel | None:
+    """Return the exponential moving average of the weights, where the settings ask for one."""
+    if not settings.averaging:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
 
 
-def orthogonalise(matrices: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Bring the singular values of each matrix near 1, to within .7 and 1.2 or so.
-
-    Five steps of the Newton-Schulz iteration of Jordan et al. 2024, in `dtype`.
-
-    Parameters
-    ----------
-    matrices : (K, M, N) tensor
-    dtype
-        In float32 a step multiplies M x M matrices only: the products of all its polynomials are
-        gathered and applied to the matrix once, which takes .4 of the operations at N = 9 M. In
-        bfloat16 that would lose the small singular values, and each step is applied as it comes.
-
-    Returns
-    -------
-    (K, M, N) tensor of `dtype`
-    """
-    a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).to(dtype)
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    gram, gathered = x @ x.mT, None
-    for step in range(ORTHOGONALISATIONS):
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        if dtype == torch.float32:
-            factor.diagonal(dim1=1, dim2=2).add_(a)
-            gathered = factor if gathered is None else factor @ gathered
-            if step < ORTHOGONALISATIONS - 1:
-                gram = factor @ gram @ factor
-        else:
-            x = torch.baddbmm(x, factor, x, beta=a)
-            gram = x @ x.mT
-    x = x if gathered is None else gathered @ x
-    return x.mT if tall else x
+def predictor(network: Autoencoder, average: AveragedModel | None, lightness) -> Autoencoder:
+    """Return what predicts: the network, or its average, normalised by training images again."""
+    if average is None:
+        return network
+    place = next(network.parameters()).device
+    pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
+    update_bn([parallel.share(picture).to(place) for picture in pictures], average.module)
+    return average.module
 
 
-class WeightAverage(torch.optim.Optimizer):
-    """An exponential moving average of the weights, kept like an optimiser's state."""
-
-    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
-        super().__init__(parameters, {"lr": 0.0, "decay": decay})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                average = self.state[p].setdefault("average", p.detach().clone())
-                average.lerp_(p, 1 - group["decay"])
-
-    @torch.no_grad()
-    def apply(self, network: nn.Module) -> None:
-        """Give every weight of a network the average of its own."""
-        for p, own in zip(network.parameters(), self.param_groups[0]["params"], strict=True):
-            p.copy_(self.state[own]["average"])
-
-
-def make_optimisers(network: Autoencoder, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Return the optimisers, each with the peak learning rate in `initial_lr` of its groups.
-
-    Where the settings ask for it, a `WeightAverage` is the last.
-    """
-    rate, decay = settings.learning_rate, settings.weight_decay
-    rest, betas = list(network.parameters()), (0.9, 0.99)
-    if settings.optimiser == "adam":
-        made = [torch.optim.Adam(rest, rate, betas, weight_decay=decay, fused=True)]
-    else:
-        made = []
-        if settings.optimiser == "muon":
-            kernels = [p for p in rest if p.ndim == 4 and min(p.shape[:2]) > 2]
-            rest = [p for p in rest if not any(p is k for k in kernels)]
-            made.append(KernelMuon(kernels, rate, decay, getattr(torch, settings.precision)))
-        made.append(torch.optim.AdamW(rest, rate, betas, weight_decay=decay, fused=True))
-    if settings.averaging:
-        made.append(WeightAverage(list(network.parameters()), settings.averaging))
-    for optimiser in made:
-        for group in optimiser.param_groups:
-            group["initial_lr"] = group["lr"]
-    return made
+def keep_best(candidate: Autoencoder, validation, history: dict, check: int) -> None:
+    """Note the candidate's error on the validation part, and its weights if it is the least."""
+    lightness, chroma = validation
+    error = np.abs(candidate.predict_array(lightness) - chroma).mean()
+    if not (history["validation"][:check, 1] <= error).any():
+        for key, value in candidate.state_dict().items():
+            history[f"best.{key}"][...] = value.cpu().numpy()
+    history["validation"][check, 1] = error
 
 
 def to_batch(
@@ -290,51 +170,42 @@ def training_step(network, optimisers, settings: Settings, x, y) -> torch.Tensor
     return loss.detach()
 
 
-def save_checkpoint(path: Path, network, optimisers, step, arrays, about: dict) -> None:
-    """Write weights, optimiser state and history to one self-describing safetensors file."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    for i, optimiser in enumerate(optimisers):
-        for k, state in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{i}.{k}.{name}": value for name, value in state.items()}
-    if about["accumulate_gradients"]:
-        tensors |= {f"gradient.{k}": p.grad for k, p in network.named_parameters()}
-    tensors |= {f"history.{k}": torch.from_numpy(v) for k, v in arrays.items()}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+def save_checkpoint(path: Path, learners: Sequence, step: int, history, about: dict) -> None:
+    """Write the state of network, optimisers and average, and what led there, to one file."""
+    kept = about["accumulate_gradients"]
+    content = {
+        "about": about,
+        "step": step,
+        "states": [learner.state_dict() for learner in learners],
+        "gradients": [p.grad for p in learners[0].parameters()] if kept else [],
+        "history": {key: torch.from_numpy(array) for key, array in history.items()},
+    }
+    # By way of memory, where nothing that the disk refuses is reported as PyTorch's own error.
+    torch.save(content, held := io.BytesIO())
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"step": str(step), "about": json.dumps(about)})
+        temporary.write_bytes(held.getbuffer())
 
 
-def load_checkpoint(path: Path, network, optimisers, arrays, about: dict) -> int:
+def load_checkpoint(path: Path, learners: Sequence, history, about: dict) -> int:
     """Restore what `save_checkpoint` wrote for the same `about`; return the step, 0 if none."""
     if not path.exists():
         return 0
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            if json.loads(metadata["about"]) != about:
-                return 0
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    except Exception as error:  # safetensors raises its own type for every kind of damage
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["about"] != about:
+            return 0
+    except Exception as error:  # every kind of damage has a type of its own
         if parallel.is_first():
-            print(f"The checkpoint {path} cannot be read ({error}): training starts again.")
+            reason = str(error).partition("\n")[0]
+            print(f"The checkpoint {path} cannot be read ({reason}): training starts again.")
         return 0
-    network.load_state_dict(
-        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-    )
-    for i, optimiser in enumerate(optimisers):
-        state: dict[int, dict] = {}
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        for key, value in tensors.items():
-            if key.startswith(f"optimiser.{i}."):
-                k, name = key.split(".")[2:]
-                state.setdefault(int(k), {})[name] = laid_out_as(parameters[int(k)], value)
-        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    for key, parameter in network.named_parameters():
-        if f"gradient.{key}" in tensors:
-            parameter.grad = laid_out_as(parameter, tensors[f"gradient.{key}"])
-    for key, array in arrays.items():
-        array[...] = tensors[f"history.{key}"].numpy()
-    return int(metadata["step"])
+    for learner, state in zip(learners, content["states"], strict=True):
+        learner.load_state_dict(state)
+    for parameter, gradient in zip(learners[0].parameters(), content["gradients"], strict=False):
+        parameter.grad = gradient.to(parameter.device)
+    for key, array in history.items():
+        array[...] = content["history"][key].numpy()
+    return content["step"]
 
 
 @contextlib.contextmanager
@@ -360,34 +231,6 @@ def held_interrupts() -> Iterator[list[bool]]:
     finally:
         if here:
             signal.signal(signal.SIGINT, before)
-
-
-def laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return `value` in the memory order of `parameter`, on which fused optimisers rely."""
-    if value.shape != parameter.shape:
-        return value  # a step counter
-    return torch.empty_like(parameter).copy_(value).detach()
-
-
-def predictor(network, optimisers, settings: Settings, lightness) -> Autoencoder:
-    """Return what predicts after the steps taken so far: a copy with averaged weights."""
-    network = copy.deepcopy(network)
-    if settings.averaging:
-        optimisers[-1].apply(network)
-        place = next(network.parameters()).device
-        pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
-        update_bn([parallel.share(picture).to(place) for picture in pictures], network)
-    return network
-
-
-def keep_best(candidate: Autoencoder, validation, history: dict, number: int) -> None:
-    """Note the candidate's error on the validation part, and its weights if it is the least."""
-    lightness, chroma = validation
-    error = np.abs(candidate.predict_array(lightness) - chroma).mean()
-    if not (history["validation"][:number, 1] <= error).any():
-        for key, value in candidate.state_dict().items():
-            history[f"best.{key}"][...] = value.cpu().numpy()
-    history["validation"][number, 1] = error
 
 
 def fit(
@@ -418,7 +261,7 @@ def fit(
     watch
         Called with the number of steps done and the history, now and then and at the end.
     validation
-        Lightness and chroma that early stopping chooses by, where the settings ask for it.
+        Lightness and chroma by which early stopping chooses, where the settings ask for it.
 
     Returns
     -------
@@ -426,7 +269,7 @@ def fit(
     history : dict of arrays
         `loss` (steps,) float32; `seconds` (steps,) float64, of the step alone;
         `snapshots` (K, 2, H, W) float32, predictions after `snapshot_steps`; with early stopping
-        `validation` (K, 2), step and mean absolute error of each check, and the best weights.
+        `validation` (C, 2), step and mean absolute error of each check, and the best weights.
 
     Raises
     ------
@@ -437,9 +280,10 @@ def fit(
     network = build_for(settings)
     if settings.midrange_output:
         network.start_from(0.5)
-    network = network.to(place, memory_format=choose(place, settings.precision).layout)
     parallel.adapt(network)
-    optimisers = make_optimisers(network, settings)
+    network = network.to(place, memory_format=choose(place, settings.precision).layout)
+    optimisers, average = make_optimisers(network, settings), make_average(network, settings)
+    learners = [network, *optimisers, *([average] if average else [])]
 
     kept = snapshot_steps(settings.steps)
     history = {
@@ -452,7 +296,7 @@ def fit(
         history["validation"] = np.array([[step, np.nan] for step in checked])
         history |= {f"best.{k}": v.cpu().numpy().copy() for k, v in network.state_dict().items()}
     about = {**settings.asdict(), "fingerprint": fingerprint}
-    step = started = load_checkpoint(checkpoint, network, optimisers, history, about)
+    step = started = load_checkpoint(checkpoint, learners, history, about)
     parallel.agree("checkpoint", step)
     first = parallel.is_first()
     if step and first:
@@ -460,7 +304,7 @@ def fit(
 
     def save() -> None:
         if first:
-            save_checkpoint(checkpoint, network, optimisers, step, history, about)
+            save_checkpoint(checkpoint, learners, step, history, about)
 
     saved = said = time.monotonic()
     save_cost, pause = 0.0, 2.0
@@ -477,6 +321,8 @@ def fit(
                 for group in optimiser.param_groups:
                     group["lr"] = group["initial_lr"] * learning_rate_factor(settings, step)
             loss = training_step(network, optimisers, settings, x, y).item()
+            if average:
+                average.update_parameters(network)
             if not math.isfinite(loss):
                 raise UserError(
                     f"{settings.name}: the loss is {loss} at step {step + 1}; the last good "
@@ -490,7 +336,7 @@ def fit(
                 picture = torch.from_numpy(shown[None]).to(place)
                 history["snapshots"][kept.index(step)] = network.predict(picture)[0].cpu()
             if step in checked:
-                candidate = predictor(network, optimisers, settings, lightness)
+                candidate = predictor(network, average, lightness)
                 keep_best(candidate, validation, history, checked.index(step))
             now = time.monotonic()
             if first and now - said > pause:
@@ -505,11 +351,10 @@ def fit(
             if interrupts:
                 save()
                 raise KeyboardInterrupt
+    network = predictor(network, average, lightness)
     if checked:
         best = {k: torch.from_numpy(history[f"best.{k}"]) for k in network.state_dict()}
         network.load_state_dict(best)
-    else:
-        network = predictor(network, optimisers, settings, lightness)
     if watch and first:
         watch(step, history)
     return network, history

@@ -17,6 +17,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.nn.functional import all_reduce
 
 from poolae.settings import UserError
 
@@ -144,30 +145,16 @@ def share(batch):
     return batch[start:stop]
 
 
-class SumOverProcesses(torch.autograd.Function):
-    """Add a tensor up over all processes; backwards, add up what they make of the sum.
-
-    Each process then has the gradient of the sum of all processes' losses, which are equal;
-    `average_gradients` divides by their number again.
-    """
-
-    @staticmethod
-    def forward(context, values: torch.Tensor) -> torch.Tensor:
-        total = values.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(context, gradient: torch.Tensor) -> torch.Tensor:
-        return SumOverProcesses.apply(gradient)
-
-
 def mean(values: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the values of all processes, which may have unequally many."""
+    """Return the mean over the values of all processes, which may have unequally many.
+
+    `all_reduce` adds up over the processes backwards too: each has the gradient of the sum of
+    all losses, which are equal. `average_gradients` divides by their number again.
+    """
     if processes() == 1:
         return values.mean()
     count = values.new_tensor(values.numel())
-    total, count = SumOverProcesses.apply(torch.stack([values.sum(), count]))
+    total, count = all_reduce(torch.stack([values.sum(), count]))
     return total / count
 
 
@@ -195,10 +182,10 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         # bfloat16 is too coarse for sums.
         values = x.to(torch.promote_types(x.dtype, torch.float32))  # (N, C, H, W); N may be 0
         count = values.new_tensor([values.numel() / values.shape[1]])
-        total = SumOverProcesses.apply(torch.cat([values.sum((0, 2, 3)), count]))
+        total = all_reduce(torch.cat([values.sum((0, 2, 3)), count]))
         average, count = total[:-1] / total[-1], total[-1].detach()
         centred = values - average[:, None, None]
-        variance = SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / count
+        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             rate = self.momentum or 1 / self.num_batches_tracked.item()  # None: a plain average
@@ -208,32 +195,28 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-class OneAtLeast:
+class OneAtLeast(nn.Module):
     """Of no images PyTorch's pixel shuffles get the shape wrong: give them one, and drop it."""
+
+    def __init__(self, shuffle: nn.Module) -> None:
+        super().__init__()
+        self.shuffle = shuffle
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if len(x):
-            return super().forward(x)
-        return super().forward(torch.cat([x, x.new_zeros(1, *x.shape[1:])]))[:0]
-
-
-class PixelShuffle(OneAtLeast, nn.PixelShuffle):
-    """`nn.PixelShuffle` of any number of images."""
-
-
-class PixelUnshuffle(OneAtLeast, nn.PixelUnshuffle):
-    """`nn.PixelUnshuffle` of any number of images."""
-
-
-REPLACED = {
-    nn.BatchNorm2d: GlobalBatchNorm,
-    nn.PixelShuffle: PixelShuffle,
-    nn.PixelUnshuffle: PixelUnshuffle,
-}
+            return self.shuffle(x)
+        return self.shuffle(torch.cat([x, x.new_zeros(1, *x.shape[1:])]))[:0]
 
 
 def adapt(network: nn.Module) -> None:
     """Let the network train on shares: by the statistics of all images, and on none at all."""
-    if processes() > 1:
-        for module in network.modules():
-            module.__class__ = REPLACED.get(type(module), type(module))
+    if processes() == 1:
+        return
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                norm = GlobalBatchNorm(child.num_features, child.eps, child.momentum)
+                norm.load_state_dict(child.state_dict())
+                setattr(parent, name, norm)
+            elif isinstance(child, (nn.PixelShuffle, nn.PixelUnshuffle)):
+                setattr(parent, name, OneAtLeast(child))

@@ -32,10 +32,10 @@ import pandas as pd
 
 from poolae import data, metrics
 from poolae.files import RUN_FILE, build_folder, code_digest, replacing
-from poolae.machine import check_memory, commit, processor
+from poolae.machine import check_memory, commit, processor, settle_in
 from poolae.settings import Settings, UserError, from_name, make_settings
 
-CHECKPOINT_FILE = "checkpoint.safetensors"  # gone when the run is finished
+CHECKPOINT_FILE = "checkpoint.pt"  # gone when the run is finished
 SCORED = 256  # images whose metrics are computed together
 
 
@@ -121,15 +121,14 @@ class Run:
         UserError
             If the file cannot be read or the array is no picture.
         """
-        from skimage.transform import resize
+        from PIL import Image
 
-        rgb = _as_rgb(picture)
-        lightness, _ = data.rgb_to_lab01(rgb)
-        size = self.settings.size
-        small = resize(lightness[0], (size, size), anti_aliasing=True).astype(np.float32)
-        chroma = self.predict(small[None])
-        full = np.stack([resize(plane, rgb.shape[:2]) for plane in chroma]).astype(np.float32)
-        return data.lab01_to_rgb(lightness, full)
+        image = data.read_picture(picture)
+        lightness, _ = data.rgb_to_lab01(np.asarray(image))
+        small = image.resize((self.settings.size,) * 2, Image.Resampling.BILINEAR)
+        chroma = self.predict(data.rgb_to_lab01(np.asarray(small))[0])
+        planes = [Image.fromarray(p).resize(image.size, Image.Resampling.BILINEAR) for p in chroma]
+        return data.lab01_to_rgb(lightness, np.stack(list(map(np.asarray, planes))))
 
     @cached_property
     def _ready(self):
@@ -188,10 +187,10 @@ def train(
     images = data.load_for(settings)
     about = _read_about(folder)
     settings = _in_its_precision(settings, about)
-    print_ = fingerprint(settings, images)
-    if about is None or about["fingerprint"] != print_:
+    mark = fingerprint(settings, images)
+    if about is None or about["fingerprint"] != mark:
         check_memory(memory_needed(settings, images), f"Training {settings.name}")
-        about = _train(settings, images, folder, print_, watch)
+        about = _train(settings, images, folder, mark, watch)
     scorer = code_digest("metrics/scores", "data/colour")
     if about.get("scored_with") != scorer:
         run = Run(folder, about)
@@ -225,16 +224,16 @@ def train_together(settings: Settings, results: str | os.PathLike) -> None:
         images = data.load_for(settings)
     about = _read_about(folder)
     settings = _in_its_precision(settings, about)
-    print_ = fingerprint(settings, images)
+    mark = fingerprint(settings, images)
     about = about or {"fingerprint": None}
-    parallel.agree("data and results", (print_, about["fingerprint"]))
+    parallel.agree("data and results", (mark, about["fingerprint"]))
     if parallel.is_first():
         train(settings, results)
-    elif about["fingerprint"] != print_:
-        _fit(settings, images, folder, print_)
+    elif about["fingerprint"] != mark:
+        _fit(settings, images, folder, mark)
 
 
-def memory_needed(settings: Settings, images: data.Data) -> int:
+def memory_needed(settings: Settings, images: data.Split) -> int:
     """Return about how many bytes a training process takes at its peak.
 
     Measured with PyTorch 2.13 on a CPU: 370 MB for Python and PyTorch, 14 to 27 bytes for each
@@ -254,7 +253,7 @@ def memory_needed(settings: Settings, images: data.Data) -> int:
     )
 
 
-def score(predicted: np.ndarray, images: data.Data) -> pd.DataFrame:
+def score(predicted: np.ndarray, images: data.Split) -> pd.DataFrame:
     """Return one row of `metrics.image_scores` per test image, indexed by its name."""
     rarity = metrics.colour_rarity(images.train.in_memory()[1])
     test = images.test
@@ -267,7 +266,7 @@ def score(predicted: np.ndarray, images: data.Data) -> pd.DataFrame:
     return table.set_index(pd.Index(test.names, name="image"))
 
 
-def fingerprint(settings: Settings, images: data.Data) -> str:
+def fingerprint(settings: Settings, images: data.Split) -> str:
     """Return a digest of all that decides a run's weights, except the machine.
 
     The names of the data and of the profile do not count, what they stand for does; of the code,
@@ -277,7 +276,7 @@ def fingerprint(settings: Settings, images: data.Data) -> str:
         json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
         images.images.key,
         json.dumps([images.train.names, images.test.names]),
-        code_digest("models", "train/loop", "train/parallel"),
+        code_digest("models", "train/loop", "train/optimisers", "train/parallel"),
     ]
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
 
@@ -380,26 +379,6 @@ def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _as_rgb(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
-    if not isinstance(picture, np.ndarray):
-        from PIL import Image, ImageOps
-
-        try:
-            with Image.open(picture) as opened:
-                picture = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-        except OSError as error:
-            raise UserError(f"{picture} cannot be read as an image: {error}.") from None
-    if picture.dtype == np.uint8:
-        picture = picture / np.float32(255)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, axis=-1)
-    if picture.ndim != 3 or picture.shape[-1] != 3:
-        raise UserError(
-            f"An array of shape {picture.shape} is no picture: give (H, W) or (H, W, 3)."
-        )
-    return picture.astype(np.float32)
-
-
 def find_or_train(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
     """Return these runs, in the same order, training those that are missing.
 
@@ -430,23 +409,23 @@ def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
     return precision.resolve(settings)
 
 
-def _fit(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> tuple:
+def _fit(settings: Settings, images: data.Split, folder: Path, mark: str, watch=None) -> tuple:
     from poolae.train import loop
 
-    loop.settle_in()
+    settle_in()
     return loop.fit(
         settings,
         images.train.lightness,
         images.train.chroma,
         images.test.lightness[0],
         folder / CHECKPOINT_FILE,
-        print_,
+        mark,
         watch,
         images.validation and images.validation.in_memory(),
     )
 
 
-def _train(settings: Settings, images: data.Data, folder: Path, print_: str, watch=None) -> dict:
+def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watch=None) -> dict:
     import torch
     from safetensors.torch import save_file
 
@@ -456,7 +435,7 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str, wat
     from poolae.train.precision import choose
 
     began = time.monotonic()
-    network, history = _fit(settings, images, folder, print_, watch)
+    network, history = _fit(settings, images, folder, mark, watch)
     test, some = images.test, slice(len(images.test))
     predicted = network.predict_array(test.lightness)
     scrambled = network.predict_array(data.shuffle_tiles(test.lightness, settings.split))
@@ -467,7 +446,7 @@ def _train(settings: Settings, images: data.Data, folder: Path, print_: str, wat
     about = {
         "name": settings.name,
         "settings": settings.asdict(),
-        "fingerprint": print_,
+        "fingerprint": mark,
         "data_key": images.images.key,
         "training_images": len(images.train.names),
         "test_images": len(images.test.names),

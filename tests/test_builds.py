@@ -1,6 +1,6 @@
-"""`make report` killed at random moments, and started twice at once.
+"""Whole reports at the smallest scale: killed at random moments, rebuilt, started twice at once.
 
-    KILLS=30 python -m pytest tests/test_killed_makes.py
+    KILLS=30 python -m pytest tests/test_builds.py
 
 kills a fourth as many makes.
 """
@@ -14,7 +14,7 @@ import time
 
 import nbformat
 import pytest
-from test_faults import KILLS, SAME, needs_make, start, train, whole
+from processes import KILLS, SAME, needs_make, start, train, whole
 from test_make import HIDDEN, checkout, make  # noqa: F401 - checkout is a fixture
 
 from poolae import make_settings
@@ -48,7 +48,7 @@ def check_targets(folder):
 
 
 SMOKE = dict(profile="smoke")
-CHOICE = ["report", "PROFILE=smoke", "DEPTHS=0 1"]
+CHOICE = ["report", "PROFILE=smoke", "DEPTHS=1"]
 
 
 @pytest.mark.slow
@@ -58,15 +58,15 @@ CHOICE = ["report", "PROFILE=smoke", "DEPTHS=0 1"]
     "no half target counts as built; the next make goes on; same predictions",
 )
 def test_a_report_killed_again_and_again_is_that_of_one_that_was_not(checkout, tmp_path, capsys):  # noqa: F811
-    wanted = [make_settings(depth, **SMOKE) for depth in (0, 1)]
-    for settings in wanted:
-        start(train, tmp_path, settings, 20.0).join()
+    settings = make_settings(1, **SMOKE)
+    start(train, tmp_path, settings, 20.0).join()
+    expected = whole(tmp_path, settings)
     seed = random.randrange(10**6)
     moment, killed = random.Random(seed), 0
     while killed < max(1, KILLS // 4):
         process = start_make(checkout, *CHOICE)
         try:
-            process.wait(moment.uniform(1, 30))
+            process.wait(moment.uniform(1, 25))
             assert process.returncode == 0
             shutil.rmtree(checkout / "build")
         except subprocess.TimeoutExpired:
@@ -77,14 +77,34 @@ def test_a_report_killed_again_and_again_is_that_of_one_that_was_not(checkout, t
     assert done.returncode == 0, done.stderr
     check_targets(checkout)
     results = checkout / "build" / "synthetic-smoke"
-    assert "Figure 1." in (results / "report.html").read_text()
-    for settings in wanted:
-        expected = whole(tmp_path, settings)
-        for name in SAME:
-            found = (results / "runs" / settings.name / name).read_bytes()
-            assert found == expected[name], f"{name} of {settings.name}, moments of seed {seed}"
+    report = results / "report.html"
+    assert done.stdout.splitlines()[-1] == str(report)
+    page = report.read_text()
+    assert "Figure 1." in page and "References" in page
+    for name in SAME:
+        found = (results / "runs" / settings.name / name).read_bytes()
+        assert found == expected[name], f"{name} of {settings.name}, moments of seed {seed}"
     with capsys.disabled():
         print(f"\nmake report: {killed} kills; same bytes (seed {seed})")
+
+
+@pytest.mark.slow
+@needs_make
+def test_a_report_is_rebuilt_as_little_as_possible(checkout):  # noqa: F811
+    results = checkout / "build" / "synthetic-smoke"
+    done = make(checkout, *CHOICE)  # which is there, if the test above ran
+    assert done.returncode == 0, done.stderr
+    again = make(checkout, *CHOICE)
+    assert again.stdout.splitlines() == [str(results / "report.html")]
+
+    (weights,) = results.rglob("weights.safetensors")
+    trained = weights.stat().st_mtime_ns
+    with (checkout / "poolae" / "paper" / "figures.py").open("a") as file:
+        file.write("\n# another colour\n")
+    redrawn = make(checkout, *CHOICE)
+    assert redrawn.returncode == 0, redrawn.stderr
+    assert redrawn.stdout.count("execute") == 4 and "render" in redrawn.stdout
+    assert weights.stat().st_mtime_ns == trained
 
 
 @pytest.mark.slow
