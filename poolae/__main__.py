@@ -11,7 +11,7 @@ import click
 
 from poolae.building import check_shared, claim, mark_shared, remove_leftovers
 from poolae.files import build_folder, cannot_write, replacing
-from poolae.settings import PROFILES, UserError, from_name, make_settings
+from poolae.settings import PROFILES, USUAL, UserError, from_name, make_settings
 
 
 class Numbers(click.ParamType):
@@ -117,8 +117,8 @@ def execute(notebook, output, seen, run, timeout, parameters, **which) -> None:
     given = which | {"results": str(which["results"]), "others": which["others"].split()}
     if run:
         settings = from_name(run, which["data"], which["profile"]).asdict()
-        names = "pool_depth seed recipe profile data family pooling bottleneck split"
-        given |= {name: settings[name] for name in names.split()}
+        names = "pool_depth seed recipe profile data family split"
+        given |= {name: settings[name] for name in [*names.split(), *USUAL]}
     for name, value in parameters:
         try:
             given[name] = json.loads(value)

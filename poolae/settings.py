@@ -23,7 +23,10 @@ FAMILIES = ("published", "matched", *CONTROLS)
 POOLINGS = ("max5", "max2", "average", "strided", "blur")
 UPSAMPLERS = ("nearest", "bilinear", "transposed")
 # What a run has unless it is asked for something else; a pooling of "" is what its family has.
-USUAL = dict(upsampler="nearest", training_images=0, budget=0, early=False)
+EFFORT = dict(training_images=0, budget=0, early=False)
+USUAL = dict(pooling="", bottleneck=0, upsampler="nearest", **EFFORT)
+# What a name says with a number, such as c16 or steps1600.
+NUMBERED = {"c": "bottleneck", "images": "training_images", "steps": "budget"}
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -130,20 +133,19 @@ class Settings:
             parts = [f"matched{self.pool_depth}" if self.family == "matched" else self.family]
         parts += [self.pooling] * (self.pooling != _usual_pooling(self.family))
         parts += [self.upsampler] * (self.upsampler != "nearest")
-        parts += [f"c{self.bottleneck}"] * (self.bottleneck > 0)
+        numbers = {letters: getattr(self, field) for letters, field in NUMBERED.items()}
+        parts += [f"{letters}{number}" for letters, number in numbers.items() if number]
+        parts += ["early"] * self.early
         parts += [self.recipe] * (self.recipe != "corrected")
         parts += ["long"] * (self.profile == "long")
         if self.data.startswith(BANDED):
             parts.append("band" + self.data.removeprefix(BANDED))
-        parts += [f"images{self.training_images}"] * (self.training_images > 0)
-        parts += [f"steps{self.budget}"] * (self.budget > 0)
-        return "-".join(parts + ["early"] * self.early)
+        return "-".join(parts)
 
     @property
     def base(self) -> str:
         """The arm that it varies in operators, bottleneck, images or steps: itself if in none."""
-        pooling = _usual_pooling(self.family)
-        return replace(self, **USUAL, pooling=pooling, bottleneck=0).arm
+        return replace(self, **(USUAL | {"pooling": _usual_pooling(self.family)})).arm
 
     @property
     def name(self) -> str:
@@ -180,8 +182,6 @@ def make_settings(
     data: str = "synthetic",
     profile: str = "quick",
     family: str = "published",
-    pooling: str = "",
-    bottleneck: int = 0,
     split: int | None = None,
     precision: str = "auto",
     **overrides,
@@ -190,8 +190,8 @@ def make_settings(
 
     Parameters
     ----------
-    pool_depth, seed, recipe, data, family, pooling, bottleneck
-        As in `Settings`; a pooling of "" is what the family has.
+    pool_depth, seed, recipe, data, family
+        As in `Settings`.
     split
         As in `Settings`; None for the seed.
     profile
@@ -208,27 +208,15 @@ def make_settings(
     """
     check_choice("pool_depth", pool_depth, DEPTHS)
     check_choice("family", family, FAMILIES)
-    usual = _usual_pooling(family)
-    check_choice("pooling", pooling := pooling or usual, POOLINGS)
     check_choice("recipe", recipe, RECIPES)
     check_choice("profile", profile, PROFILES)
     check_choice("precision", precision, PRECISIONS)
     split = seed if split is None else split
-    for what, value in (("seed", seed), ("split", split), ("bottleneck", bottleneck)):
+    for what, value in (("seed", seed), ("split", split)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise UserError(f"{what} is {value!r}: give a whole number from 0.")
     if pool_depth != (depth := CONTROLS.get(family, pool_depth)):
         raise UserError(f"pool_depth is {pool_depth}: the {family} network has {depth}.")
-    upsampler = overrides.get("upsampler", "nearest")
-    check_choice("upsampler", upsampler, UPSAMPLERS)
-    varied = (pooling, upsampler) != (usual, "nearest")
-    if (bottleneck and family != "published") or (varied and family in CONTROLS):
-        raise UserError(
-            "pooling and upsampler belong to the published and matched families, bottleneck to "
-            f"the published one, not to {family}."
-        )
-    if (bottleneck or varied) and not pool_depth:
-        raise UserError("pooling, upsampler and bottleneck need a pool_depth of at least 1.")
     if not isinstance(data, str) or not data or not _is_bandwidth(data):
         raise UserError(
             f"data is {data!r}: give 'synthetic', 'synthetic:<cycles per image>', "
@@ -246,9 +234,10 @@ def make_settings(
         if type(value) is not kind:
             raise UserError(f"{key} is {value!r}: give a value of type {kind.__name__}.")
         bundle[key] = value
-    for key in ("size", "base_width", "steps", "batch_size", "images", "budget", "training_images"):
-        if bundle[key] < (least := int(key not in USUAL)):
+    for key in ("size", "base_width", "steps", "batch_size", "images", *USUAL):
+        if type(bundle[key]) is int and bundle[key] < (least := int(key not in USUAL)):
             raise UserError(f"{key} is {bundle[key]}: give a whole number from {least}.")
+    _check_operators(family, pool_depth, bundle)
     bundle["steps"] = bundle["budget"] or bundle["steps"]
     if not 0 <= bundle["averaging"] < 1:
         raise UserError(f"averaging is {bundle['averaging']}: give 0 or a decay below 1.")
@@ -267,8 +256,6 @@ def make_settings(
         data=data,
         pool_depth=pool_depth,
         family=family,
-        pooling=pooling,
-        bottleneck=bottleneck,
         seed=seed,
         split=split,
         recipe=recipe,
@@ -301,29 +288,38 @@ def from_name(
             f"{'-seed0, '.join(CONTROLS)}-seed0, pool3-max2-seed0, pool3-c16-seed0 or "
             "pool1-images143-steps1600-early-seed0."
         )
+    words = dict.fromkeys(POOLINGS, "pooling") | dict.fromkeys(UPSAMPLERS, "upsampler")
+    words |= dict.fromkeys(RECIPES, "recipe") | {"long": "profile"}
     for part in rest:
-        if part == "ungrouped":
-            given["family"] += "-ungrouped"
+        number = re.fullmatch(r"([a-z]+)(\d+)", part)
+        if part in words:
+            given[words[part]] = part
         elif part == "early":
             given["early"] = True
-        elif part in POOLINGS:
-            given["pooling"] = part
-        elif part in UPSAMPLERS:
-            given["upsampler"] = part
-        elif part in RECIPES:
-            given["recipe"] = part
-        elif part == "long":
-            given["profile"] = part
+        elif part == "ungrouped":
+            given["family"] += "-ungrouped"
         elif part.startswith("band"):
             given["data"] = BANDED + part.removeprefix("band")
-        elif number := re.fullmatch(r"(c|images|steps)(\d+)", part):
-            what = {"c": "bottleneck", "images": "training_images", "steps": "budget"}[number[1]]
-            given[what] = int(number[2])
+        elif number and number[1] in NUMBERED:
+            given[NUMBERED[number[1]]] = int(number[2])
         else:
             raise UserError(f"{name!r} is not the name of a run: {part!r} says nothing.")
     given["seed"] = int(match[2])
     given["split"] = int(match[3] or match[2])
     return make_settings(**given)
+
+
+def _check_operators(family: str, pool_depth: int, bundle: dict) -> None:
+    bundle["pooling"] = bundle["pooling"] or _usual_pooling(family)
+    check_choice("pooling", bundle["pooling"], POOLINGS)
+    check_choice("upsampler", bundle["upsampler"], UPSAMPLERS)
+    varied = (bundle["pooling"], bundle["upsampler"]) != (_usual_pooling(family), "nearest")
+    few = not pool_depth or family in CONTROLS
+    if (varied and few) or (bundle["bottleneck"] and (few or family != "published")):
+        raise UserError(
+            "pooling and upsampler vary in pool1 to pool3 and in matched1 to matched3, bottleneck "
+            f"in the first alone, not with pool_depth {pool_depth} of the family {family}."
+        )
 
 
 def _usual_pooling(family: str) -> str:

@@ -54,13 +54,6 @@ class Stage:
         return self.out_channels * (size // self.reduction) ** 2
 
 
-def _halved(convolution: Op, pooling: str) -> list[Op]:
-    """Return a convolution that takes steps of two pixels, or one whose output is pooled."""
-    if pooling == "strided":
-        return [replace(convolution, stride=2)]
-    return [convolution, _pool(convolution.out_channels, pooling)]
-
-
 def _pool(channels: int, pooling: str) -> Op:
     return Op("pool", channels, WINDOWS[pooling], stride=2, pooling=pooling)
 
@@ -200,7 +193,9 @@ def matched_ops(
         ops += [Op("keep", width, kernel=1)] * skip
         ops += [Op("unshuffle", 4 * ops[-1].out_channels, 2, 2)] * lossless
         down = convolution("conv", f"down{level}", dilation=outer)
-        ops += _halved(down, pooling) if level <= pool_depth and not lossless else [down]
+        halving = level <= pool_depth and not lossless
+        ops.append(replace(down, stride=2) if halving and pooling == "strided" else down)
+        ops += [_pool(width, pooling)] if halving and pooling != "strided" else []
         ops.append(convolution("conv", f"in{level}", dilation=inner))
     for level in reversed(LEVELS):
         outer, inner = dilation[level - 1 : level + 1]

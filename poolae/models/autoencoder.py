@@ -60,6 +60,19 @@ class Autoencoder(nn.Module):
     mirrored
         Let `predict` average the answers to a picture and to its mirror image.
 
+    Attributes
+    ----------
+    stages
+        What each step yields.
+    reduction
+        Largest factor by which a map is smaller than the input; must divide its side.
+    receptive_field
+        Side of the square of input pixels that one output pixel can see.
+    parameter_count
+        Trainable parameters.
+    bottleneck
+        The last stage of the encoder: what the decoder is given.
+
     Notes
     -----
     The output has no activation: `predict` clips it to [0, 1], and the published recipe clips it
@@ -83,26 +96,10 @@ class Autoencoder(nn.Module):
             self.stages.append(Stage(op.kind, *sizes, parameters, macs))
             self.layers.append(module)
             channels = op.out_channels
-
-    @property
-    def reduction(self) -> int:
-        """Largest factor by which a map is smaller than the input; must divide its side."""
-        return max(stage.reduction for stage in self.stages)
-
-    @property
-    def receptive_field(self) -> int:
-        """Side of the square of input pixels that one output pixel can see."""
-        return self.stages[-1].receptive_field
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable parameters."""
-        return sum(stage.parameters for stage in self.stages)
-
-    @property
-    def bottleneck(self) -> Stage:
-        """The last stage of the encoder: what the decoder is given."""
-        return [s for s in self.stages if s.kind == "conv"][-1]
+        self.reduction = max(stage.reduction for stage in self.stages)
+        self.receptive_field = receptive_field
+        self.parameter_count = sum(stage.parameters for stage in self.stages)
+        self.bottleneck = [stage for stage in self.stages if stage.kind == "conv"][-1]
 
     def macs(self, size: int) -> int:
         """Multiply-accumulates of the convolutions for one image of `size` x `size` pixels."""

@@ -110,7 +110,7 @@ def write_results(results: Path, wanted: Sequence[Settings], name: str) -> list[
     frames = {
         "published": study.contrasts(pairs),
         "matched": study.contrasts(MATCHED_CONTRASTS),
-        "satellites": study.contrasts([(arm, "pool3") for arm in study.satellite_arms]),
+        "satellites": study.contrasts(study.satellite_pairs),
     }
     contrasts = pd.concat(
         [frame.reset_index().assign(family=family) for family, frame in frames.items()]

@@ -17,7 +17,7 @@ import pandas as pd
 
 from poolae import data
 from poolae.paper import claims, comparisons
-from poolae.settings import BANDED, FAMILIES
+from poolae.settings import BANDED, EFFORT, FAMILIES
 from poolae.train.runs import Run
 
 ERROR = "mean_absolute_error"
@@ -32,6 +32,10 @@ MATCHED_CONTRASTS = {
     ("narrow", "matched0"): "resolution at equal, small context",
     ("matched3", "narrow"): "context at equal, coarse resolution",
     ("lossless", "matched3"): "detail moved into channels, not dropped",
+    ("lossless-ungrouped", "matched3"): "the same, without groups of channels",
+    ("area4", "matched3"): "four times the bottleneck's area, at equal context",
+    ("area2", "area4"): "the same, again",
+    ("dilated", "area2"): "the same, a third time",
     ("skip", "matched3"): "detail led past the bottleneck",
 }
 
@@ -50,6 +54,8 @@ class Study:
     ----------
     ordinary
         Runs on the data and at the scale of the first, each seed with its own split.
+    surface
+        Runs with other steps, training images or early stopping, and those that they vary.
     bands
         Runs on drawings whose chroma ends at some frequency.
     oscillating
@@ -61,7 +67,11 @@ class Study:
         first = self.found[0]
         here = [r for r in self.found if r.settings.profile == first.settings.profile]
         own = [r for r in here if r.about["data_key"] == first.about["data_key"]]
-        self.ordinary = [r for r in own if r.settings.split == r.settings.seed]
+        own_split = [r for r in own if r.settings.split == r.settings.seed]
+        varied = [r for r in own_split if any(getattr(r.settings, k) for k in EFFORT)]
+        self.ordinary = [r for r in own_split if r not in varied]
+        bases = {r.settings.base for r in varied}
+        self.surface = [r for r in own_split if r.settings.base in bases]
         self.bands = [r for r in here if r not in own]
         self.oscillating = [r for r in self.found if r not in here]
 
@@ -76,14 +86,21 @@ class Study:
     @property
     def matched_arms(self) -> list[str]:
         """The matched family and its controls."""
-        arms = self._arms(lambda run: run.settings.family != "published")
+        arms = self._arms(
+            lambda run: run.settings.family != "published" and run.arm == run.settings.base
+        )
         family = [run.settings.family for arm in arms for run in self.first_runs([arm])]
         return [arm for _, arm in sorted(zip(map(FAMILIES.index, family), arms, strict=True))]
 
     @property
     def satellite_arms(self) -> list[str]:
-        """Variants of a published network: other pooling operators and bottlenecks."""
-        return self._arms(lambda run: run.settings.family == "published" and not run.plain)
+        """Variants of published and matched networks: other operators and bottlenecks."""
+        return self._arms(lambda run: run.arm != run.settings.base)
+
+    @property
+    def satellite_pairs(self) -> list[tuple[str, str]]:
+        """Each of them, and the network that it varies."""
+        return [(run.arm, run.settings.base) for run in self.first_runs(self.satellite_arms)]
 
     def first_runs(self, arms: Sequence[str]) -> list[Run]:
         """Return the first run of each of these arms."""
@@ -166,13 +183,16 @@ class Study:
 
     def _describe(self, run: Run) -> dict:
         about, s = run.about, run.settings
+        rows = self.compared[self.compared["arm"] == run.arm]
         return {
             "parameters": about["parameters"],
             "receptive field": about["receptive_field"],
             "measured": about["effective_receptive_field"],
+            "side of the bottleneck": s.size // 2**s.pool_depth,
             "values per pixel at the narrowest": about["bottleneck_values"] / s.size**2,
             "million MACs": about["macs"] / 1e6,
-            "error": self.compared.loc[self.compared["arm"] == run.arm, ERROR].mean(),
+            "coherence above 8 cycles": rows["coherence_8_up"].mean(),
+            "error": rows[ERROR].mean(),
             "seeds": sum(other.arm == run.arm for other in self.ordinary),
         }
 
@@ -181,7 +201,8 @@ class Study:
 
         All on the seeds that every one of them has, so that the rows can be compared.
         """
-        runs = self.first_runs(["pool3", *self.satellite_arms])
+        named = dict.fromkeys(arm for pair in self.satellite_pairs for arm in reversed(pair))
+        runs = self.first_runs([arm for arm in named if self._arms(lambda r, a=arm: r.arm == a)])
         table = pd.DataFrame.from_dict({run.arm: self._describe(run) for run in runs}, "index")
         rows = self.compared[self.compared["arm"].isin(table.index)]
         seeds = set.intersection(*(set(part["seed"]) for _, part in rows.groupby("arm")))
@@ -190,7 +211,8 @@ class Study:
         table["test minus training"] = means[ERROR] - means["training_error"]
         table["gain above 8 cycles"] = means["gain_8_up"]
         table["seeds"] = len(seeds)
-        kept = ["parameters", "values per pixel at the narrowest", "error"]
+        kept = ["parameters", "receptive field", "side of the bottleneck"]
+        kept += ["values per pixel at the narrowest", "error"]
         return table[[*kept, "test minus training", "gain above 8 cycles", "seeds"]]
 
     def band_gains(self) -> dict[str, dict[str, np.ndarray]]:

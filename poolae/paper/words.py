@@ -181,6 +181,7 @@ ARM_FORMATS = {
     "measured": ".0f",
     "values per pixel at the narrowest": ".3g",
     "million MACs": ",.0f",
+    "coherence above 8 cycles": ".3f",
     "error": ".4f",
 }
 SATELLITE_FORMATS = {

@@ -7,6 +7,7 @@ so that a run that was interrupted ends as one that never was.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import io
 import math
@@ -121,16 +122,6 @@ def predictor(network: Autoencoder, average: AveragedModel | None, lightness) ->
     pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
     update_bn([parallel.share(picture).to(place) for picture in pictures], average.module)
     return average.module
-
-
-def keep_best(candidate: Autoencoder, validation, history: dict, check: int) -> None:
-    """Note the candidate's error on the validation part, and its weights if it is the least."""
-    lightness, chroma = validation
-    error = np.abs(candidate.predict_array(lightness) - chroma).mean()
-    if not (history["validation"][:check, 1] <= error).any():
-        for key, value in candidate.state_dict().items():
-            history[f"best.{key}"][...] = value.cpu().numpy()
-    history["validation"][check, 1] = error
 
 
 def to_batch(
@@ -269,7 +260,7 @@ def fit(
     history : dict of arrays
         `loss` (steps,) float32; `seconds` (steps,) float64, of the step alone;
         `snapshots` (K, 2, H, W) float32, predictions after `snapshot_steps`; with early stopping
-        `validation` (C, 2), step and mean absolute error of each check, and the best weights.
+        `validation` (C, 2), step and mean absolute error of each check.
 
     Raises
     ------
@@ -283,7 +274,8 @@ def fit(
     parallel.adapt(network)
     network = network.to(place, memory_format=choose(place, settings.precision).layout)
     optimisers, average = make_optimisers(network, settings), make_average(network, settings)
-    learners = [network, *optimisers, *([average] if average else [])]
+    best = copy.deepcopy(network) if settings.early else None
+    learners = [network, *optimisers, *filter(None, [average, best])]
 
     kept = snapshot_steps(settings.steps)
     history = {
@@ -294,7 +286,6 @@ def fit(
     checked = snapshot_steps(settings.steps, CHECKS) if settings.early else []
     if checked:
         history["validation"] = np.array([[step, np.nan] for step in checked])
-        history |= {f"best.{k}": v.cpu().numpy().copy() for k, v in network.state_dict().items()}
     about = {**settings.asdict(), "fingerprint": fingerprint}
     step = started = load_checkpoint(checkpoint, learners, history, about)
     parallel.agree("checkpoint", step)
@@ -336,8 +327,14 @@ def fit(
                 picture = torch.from_numpy(shown[None]).to(place)
                 history["snapshots"][kept.index(step)] = network.predict(picture)[0].cpu()
             if step in checked:
-                candidate = predictor(network, average, lightness)
-                keep_best(candidate, validation, history, checked.index(step))
+                candidate, errors = (
+                    predictor(network, average, lightness),
+                    history["validation"][:, 1],
+                )
+                error = np.abs(candidate.predict_array(validation[0]) - validation[1]).mean()
+                if not (errors <= error).any():
+                    best.load_state_dict(candidate.state_dict())
+                errors[checked.index(step)] = error
             now = time.monotonic()
             if first and now - said > pause:
                 print(progress_line(settings, history, started, step), flush=True)
@@ -351,10 +348,7 @@ def fit(
             if interrupts:
                 save()
                 raise KeyboardInterrupt
-    network = predictor(network, average, lightness)
-    if checked:
-        best = {k: torch.from_numpy(history[f"best.{k}"]) for k in network.state_dict()}
-        network.load_state_dict(best)
+    network = best or predictor(network, average, lightness)
     if watch and first:
         watch(step, history)
     return network, history

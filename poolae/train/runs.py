@@ -313,7 +313,8 @@ def choose(
         for depth in depths
         for seed in seeds
     ]
-    return made + [from_name(name, data, profile, precision) for name in others]
+    named = [from_name(name, data, profile, precision) for name in others]
+    return list(dict.fromkeys(made + named))
 
 
 def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
