@@ -11,35 +11,25 @@ import click
 
 from poolae.building import check_shared, claim, mark_shared, remove_leftovers
 from poolae.files import build_folder, cannot_write, replacing
-from poolae.settings import PROFILES, USUAL, UserError, from_name, make_settings
+from poolae.settings import PROFILES, UserError, from_name, make_settings
 
 
-class Numbers(click.ParamType):
-    """Whole numbers separated by spaces."""
-
-    name = "numbers"
-
-    def convert(self, value, param, context):
-        try:
-            return [int(word) for word in value.split()] if isinstance(value, str) else value
-        except ValueError:
-            self.fail(f"{value!r}: give whole numbers separated by spaces, as in '0 1 2'")
+def numbers(text: str) -> list[int]:
+    """Read whole numbers separated by spaces."""
+    try:
+        return [int(word) for word in text.split()]
+    except ValueError:
+        sentence = f"{text!r}: give whole numbers separated by spaces, as in '0 1 2'"
+        raise click.BadParameter(sentence) from None
 
 
 def chosen(command):
     """Give a command the options that say which runs it is about."""
-    for option in (
-        click.option("--others", default=""),
-        click.option("--seeds", type=Numbers(), default=[0]),
-        click.option("--depths", type=Numbers(), default=[0, 1, 2, 3]),
-        click.option("--results", type=Path, required=True),
-        click.option("--precision", default="auto"),
-        click.option("--recipe", default="corrected"),
-        click.option("--profile", default="quick"),
-        click.option("--data", default="synthetic"),
-    ):
-        command = option(command)
-    return command
+    words = dict(data="synthetic", profile="quick", recipe="corrected", precision="auto", others="")
+    for name, default in {"depths": "0 1 2 3", "seeds": "0", **words}.items():
+        kind = numbers if name in ("depths", "seeds") else str
+        command = click.option(f"--{name}", type=kind, default=default)(command)
+    return click.option("--results", type=Path, required=True)(command)
 
 
 def runs_of(which: dict) -> list:
@@ -116,9 +106,8 @@ def execute(notebook, output, seen, run, timeout, parameters, **which) -> None:
         check_shared(which["results"], seen)
     given = which | {"results": str(which["results"]), "others": which["others"].split()}
     if run:
-        settings = from_name(run, which["data"], which["profile"]).asdict()
-        names = "pool_depth seed recipe profile data family split"
-        given |= {name: settings[name] for name in [*names.split(), *USUAL]}
+        settings = from_name(run, which["data"], which["profile"], which["precision"])
+        given |= settings.asdict()
     for name, value in parameters:
         try:
             given[name] = json.loads(value)
@@ -202,11 +191,10 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except UserError as error:
-        print(f"poolae: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"poolae: {cannot_write(error.filename or '.', error)}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        known = isinstance(error, UserError)
+        sentence = error if known else cannot_write(error.filename or ".", error)
+        print(f"poolae: {sentence}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, click.Abort):
         print("poolae: interrupted; the same command goes on from here.", file=sys.stderr)

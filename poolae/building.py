@@ -7,7 +7,8 @@ import platform
 import re
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from poolae.files import cannot_write
@@ -15,8 +16,8 @@ from poolae.settings import UserError
 
 SHARED_FILE = ".shared"  # in a results folder, where LAUNCH hands executions to other machines
 
-# What a killed process leaves beside a file: from `replacing`, a notebook's, safetensors' own.
-LEFTOVER = re.compile(r"\.([0-9a-f]{8}-.+|[0-9]+-.+\.ipynb|tmp[A-Za-z0-9]{6})")
+# What a killed process leaves beside a file: from `replacing`, or a notebook's.
+LEFTOVER = re.compile(r"\.([0-9a-f]{8}-.+|[0-9]+-.+\.ipynb)")
 LEFTOVER_SECONDS = 3600.0  # nobody writes one file for an hour without touching it
 
 
@@ -24,6 +25,7 @@ def claim(folder: str | os.PathLike) -> None:
     """Keep other builds out of a results folder while this process, or one it starts, lives.
 
     The system holds the lock: it ends with the last process of the build, however that ends.
+    Some file systems of networks grant it to everybody, which is said.
 
     Raises
     ------
@@ -40,6 +42,11 @@ def claim(folder: str | os.PathLike) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(lock, 0)
         os.write(lock, b"%d" % os.getpgrp())
+        if _is_granted_again(path):
+            print(
+                f"The file system of {folder} ignores locks, so that nothing keeps a second build "
+                "out of it: start one at a time."
+            )
     except BlockingIOError:
         group = path.read_text() or "unknown"
         raise UserError(
@@ -48,6 +55,41 @@ def claim(folder: str | os.PathLike) -> None:
         ) from None
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+@contextmanager
+def held(folder: str | os.PathLike) -> Iterator[None]:
+    """Keep other processes out of the block for this folder: they wait, and say so.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written.
+    """
+    import fcntl
+
+    path = Path(folder) / ".lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Another process is making {folder}: this one waits for it.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_granted_again(path: Path) -> bool:
+    import fcntl
+
+    with path.open() as other, suppress(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def mark_shared(folder: str | os.PathLike) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -43,14 +42,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise cannot_write(path, error) from error
-    except Exception as error:
-        # safetensors reports what the system refused as a type of its own.
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if type(error).__name__ != "SafetensorError" or number is None:
+        # What else is opened in the block may be missing or unreadable: that says so itself.
+        if error.filename and Path(error.filename) not in (temporary, path, *path.parents):
             raise
-        refused = OSError(int(number[1]), os.strerror(int(number[1])))
-        raise cannot_write(path, refused) from error
+        raise cannot_write(path, error) from error
     finally:
         # On a file system that refuses everything there is nothing to remove.
         if temporary.parent.is_dir():
@@ -86,12 +81,19 @@ def code_digest(*modules: str) -> str:
         Paths below the package without suffix, such as "train/loop", or folders, such as
         "models", for all the modules in them.
     """
+    return hashlib.sha256("".join(module_digests(*modules).values()).encode()).hexdigest()
+
+
+def module_digests(*modules: str) -> dict[str, str]:
+    """Return the digest of each module that `code_digest` puts together, by its path."""
     package = Path(__file__).parent
-    digest = hashlib.sha256()
-    for module in modules:
-        for path in sorted((package / module).rglob("*.py")) or [package / f"{module}.py"]:
-            digest.update(_meaning(path.read_bytes()))
-    return digest.hexdigest()
+    return {
+        str(path.relative_to(package).with_suffix("")): hashlib.sha256(
+            _meaning(path.read_bytes())
+        ).hexdigest()
+        for module in modules
+        for path in sorted((package / module).rglob("*.py")) or [package / f"{module}.py"]
+    }
 
 
 @cache  # a notebook asks for every run

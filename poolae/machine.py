@@ -10,7 +10,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from poolae.settings import UserError
+
+CGROUP = Path("/sys/fs/cgroup")
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -18,16 +22,18 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 def available_memory() -> int | None:
     """Return the bytes of memory that processes can still have, or None if no one tells.
 
-    As the kernel estimates it, within the limit of a container.
+    As the system estimates it, and no more than what is left of a container's limit. Of what a
+    container holds, files that nobody has looked at lately can be given up.
     """
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, LookupError, ValueError):
+        free = psutil.virtual_memory().available
+    except (OSError, RuntimeError, NotImplementedError):
         return None
     with suppress(OSError, ValueError):  # "max" is no limit
-        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (CGROUP / "memory.stat").read_text().splitlines()
+        spare = int(dict(line.split() for line in lines).get("inactive_file", 0))
+        free = min(free, max(0, limit - used + spare))
     return free
 
 

@@ -1,4 +1,4 @@
-"""The one exception that poolae raises for something its user can mend."""
+"""What may be chosen for a run, and the error for a choice that cannot be."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from pictures import fill
 
+import poolae.paper.page  # noqa: F401 - before nbformat, which would compile a grammar
+
 
 def pytest_addoption(parser):
     parser.addoption(

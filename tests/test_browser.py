@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import skimage.data
 import torch
+from browsing import chromium  # noqa: F401 - a fixture
 from PIL import Image
 from torch.nn import functional as F
 
@@ -21,9 +22,8 @@ from poolae.models import build_for
 from poolae.paper.page import tools as page_tools
 from poolae.paper.page.export import render
 from poolae.settings import UserError, make_settings
-from poolae.train.runs import Run
+from poolae.train.runs import Run, seal
 
-CHROMIUM = Path("/usr/bin/chromium")
 # Found before the tests are given a build folder of their own.
 REPORT = build_folder() / "synthetic-quick" / "report.html"
 PACKAGE = Path(page_tools.__file__).parent
@@ -66,7 +66,9 @@ def make_run(folder, profile="smoke", change=None, **options):
     folder.mkdir(parents=True)
     weights = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
-    return Run(folder, {"settings": settings.asdict()})
+    about = {"settings": settings.asdict()}
+    seal(folder, about, "weights.safetensors")
+    return Run(folder, about)
 
 
 def decode_picture(uri):
@@ -181,6 +183,7 @@ def test_tools_gather_everything_from_runs(tmp_path):
         np.save(run.folder / "predictions.npy", (test.chroma + shift).astype(np.float16))
         scores = pd.DataFrame({"image": test.names, "mean_absolute_error": errors})
         scores.to_csv(run.folder / "scores.csv", index=False)
+        seal(run.folder, run.about, "predictions.npy", "scores.csv")
     curve = np.linspace(0, 1, len(metrics.BOUNDS))[None]
     gathered = page_tools.tools(found, test, {"pool0": curve, "pool1": curve}, {"grey": curve})
     assert list(gathered) == ["curves", "samples", "networks", "photographs"]
@@ -240,19 +243,8 @@ def page(tools, tmp_path_factory):
     return render([], tmp_path_factory.mktemp("page") / "index.html", tools=tools, **HEAD)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as running:
-        launched = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
-def open_page(chromium):
+def open_page(chromium):  # noqa: F811
     """Open a page from disk without a network; in the end it must have asked for and said nothing.
 
     Blobs and data are the page's own.

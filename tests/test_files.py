@@ -29,6 +29,24 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path):
     )
 
 
+@pytest.mark.fault("a file that is read while another is written is missing", "it is named")
+def test_what_is_missing_is_not_what_cannot_be_written(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="results.csv"),
+        files.replacing(tmp_path / "README.md"),
+    ):
+        (tmp_path / "results.csv").read_text()
+
+
+@pytest.mark.fault("a umask under which colleagues read", "they can read what is written")
+def test_files_are_as_readable_as_the_umask_lets_them_be(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    with files.replacing(tmp_path / "file") as temporary:
+        temporary.write_bytes(b"weights")
+    assert (tmp_path / "file").stat().st_mode == plain.stat().st_mode
+
+
 def test_a_folder_that_is_a_file_is_said(tmp_path):
     (tmp_path / "build").write_text("")
     with (

@@ -16,10 +16,10 @@ from urllib.parse import unquote
 
 import pytest
 import skimage.data
+from browsing import CHROMIUM, chromium  # noqa: F401 - chromium is a fixture
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = Path("/usr/bin/chromium")
 HIDDEN = ("MAKE", "MFLAGS", "JUPYTER", "POOLAE", "IPYTHON")  # of what runs around this test
 TOKEN = "none-of-yours"
 PATIENCE = 120  # seconds for what takes a few where nothing else runs
@@ -95,17 +95,8 @@ def wait_for_server(server, address, log):
             time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as running:
-        launched = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
-def run_all(lab, chromium):
+def run_all(lab, chromium):  # noqa: F811
     """Open a notebook and run all of its cells from the menu, as a person does."""
     tab = chromium.new_page(viewport={"width": 1440, "height": 1000})
     tab.set_default_timeout(1000 * PATIENCE)

@@ -264,11 +264,11 @@ def test_histogram_intersection_ignores_where_colours_are():
 def test_gain_is_the_square_of_a_scale_and_coherence_its_sign(scale):
     _, true, _ = textures(size=64)
     gain, coherence = metrics.gain_and_coherence(0.3 + scale * (true - 0.5), true)
-    assert list(np.flatnonzero(np.isnan(gain[0]))) == [4]  # 32 to 64: above Nyquist
-    defined = [0, 1, 2, 3, 5]
+    assert list(np.flatnonzero(np.isnan(gain[0]))) == [4, 8]  # from 32: above Nyquist
+    defined = [0, 1, 2, 3, 5, 6, 7]
     np.testing.assert_allclose(gain[:, defined], scale**2, rtol=1e-4)
     np.testing.assert_allclose(coherence[:, defined], np.sign(scale), rtol=1e-4)
-    assert np.isnan(coherence[:, 4]).all()
+    assert np.isnan(coherence[:, [4, 8]]).all()
 
 
 @pytest.mark.parametrize(("cycles", "band"), [(2, 0), (6, 1), (12, 2), (24, 3)])
@@ -284,8 +284,8 @@ def test_a_wave_out_of_step_is_detail_that_is_wrong(cycles, band):
 def test_gain_and_coherence_take_both_channels_together():
     true = two(wave(12), wave(12))
     gain, coherence = metrics.gain_and_coherence(two(wave(12), 0 * wave(12)), true)
-    np.testing.assert_allclose([gain[0, 2], gain[0, 5]], 0.5)
-    np.testing.assert_allclose([coherence[0, 2], coherence[0, 5]], np.sqrt(0.5))
+    np.testing.assert_allclose([gain[0, 2], gain[0, 6]], 0.5)
+    np.testing.assert_allclose([coherence[0, 2], coherence[0, 6]], np.sqrt(0.5))
 
 
 def test_gain_and_coherence_equal_a_sum_over_frequencies():
@@ -302,7 +302,13 @@ def test_gain_and_coherence_equal_a_sum_over_frequencies():
     radius = np.sqrt(k[:, None] ** 2 + k**2)
     gain, coherence = metrics.gain_and_coherence(predicted, true)
     # 8 up reaches the corners, at 14 cycles; from 16 on all is above Nyquist
-    for band, (low, high) in {0: (0, 4), 1: (4, 8), 2: (8, 16), 5: (8, 99)}.items():
+    for name, (low, high) in {
+        "0_4": (0, 4),
+        "8_16": (8, 16),
+        "4_up": (4, 99),
+        "8_up": (8, 99),
+    }.items():
+        band = list(metrics.DETAIL_BANDS).index(name)
         P, T = (x[:, (radius > low) & (radius <= high)] for x in (p, t))
         powers = (np.abs(P) ** 2).sum(), (np.abs(T) ** 2).sum()
         np.testing.assert_allclose(gain[0, band], powers[0] / powers[1], rtol=1e-6)
@@ -316,13 +322,13 @@ def test_detail_above_8_cycles_includes_the_corners_of_the_spectrum():
     line, corner = wave(12), wave(28) * wave(28).T  # 28 along x and y: 40 from the centre
     gain, _ = metrics.gain_and_coherence(two(line, line), two(line + corner, line + corner))
     np.testing.assert_allclose(gain[0, 2], 1, rtol=1e-4)
-    np.testing.assert_allclose(gain[0, 5], 1 / (1 + 1 / 2), rtol=0.01)  # powers 1/2 and 1/4
+    np.testing.assert_allclose(gain[0, 6], 1 / (1 + 1 / 2), rtol=0.01)  # powers 1/2 and 1/4
 
 
 def test_a_constant_has_no_detail_and_a_grey_photograph_none_to_compare_with():
     predicted, true, _ = textures()
     gain, coherence = metrics.gain_and_coherence(np.full_like(true, 0.3), true)
-    np.testing.assert_array_equal(gain[:, [0, 1, 2, 5]], 0)
+    np.testing.assert_array_equal(gain[:, [0, 1, 2, 5, 6]], 0)
     assert np.isnan(coherence).all()
     steps = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(1, 32, 32, 1)
     _, grey = rgb_to_lab01(np.repeat(steps, 3, axis=-1))  # a and b are off 0 by rounding
@@ -335,10 +341,10 @@ def test_lightness_coherence_does_not_cancel_between_channels():
     light = np.random.default_rng(0).random((1, 1, size, size))
     true = 0.5 + 0.1 * np.concatenate([light, -light], axis=1)
     found = metrics.lightness_coherence(light, true)[0]
-    np.testing.assert_allclose(found[[0, 1, 2, 3, 5]], 1)
-    assert np.isnan(found[4])
+    np.testing.assert_allclose(found[[0, 1, 2, 3, 5, 6, 7]], 1)
+    assert np.isnan(found[[4, 8]]).all()
     signed = metrics.gain_and_coherence(np.concatenate([light, light], axis=1), true)[1][0]
-    np.testing.assert_allclose(signed[[0, 1, 2, 3, 5]], 0, atol=1e-9)
+    np.testing.assert_allclose(signed[[0, 1, 2, 3, 5, 6, 7]], 0, atol=1e-9)
 
 
 def test_lightness_coherence_is_the_mean_magnitude_over_channels():
@@ -387,13 +393,73 @@ def test_block_r2_equals_the_squared_correlation():
     assert np.isnan(metrics.block_r2(np.full_like(true, 0.3), true)).all()
 
 
+def test_own_block_r2_by_hand():
+    # Blocks of 2: means 1 and 3 along x in a; b is a chequerboard that no block shows.
+    a = np.tile([0, 2, 3, 3.0], (4, 1))
+    b = 0.5 * (-1.0) ** np.add.outer(np.arange(4), np.arange(4))
+    predicted = 0.5 + 0.05 * np.stack([a, b])[None]
+    # variances of the means: 1 and 0; of the planes: 1.5 and .25
+    np.testing.assert_allclose(metrics.own_block_r2(predicted, 2), [1 / 1.75])
+    assert np.isnan(metrics.own_block_r2(np.full((1, 2, 4, 4), 0.3, np.float32), 2))
+
+
+def test_own_block_r2_is_1_for_wrong_blocks_and_small_for_right_detail():
+    rng = np.random.default_rng(0)
+    blocks = rng.random((3, 2, 8, 8)).repeat(8, 2).repeat(8, 3)
+    np.testing.assert_allclose(metrics.own_block_r2(blocks), 1)
+    np.testing.assert_allclose(metrics.own_block_r2(rng.random((9, 2, 64, 64))).mean() * 64, 1, 0.1)
+
+
+def petals():
+    """Six pixels at L = .9 and one in the shade: two white, two yellow, pale, green, yellow."""
+    true = chroma([0, 6, 0, 20, 0, -60, 0], [0, -8, 50, 60, 49, 60, 80])
+    lightness = np.array([0.9, 0.8, 0.85, 0.7, 0.9, 0.9, 0.4]).reshape(1, 1, 1, 7)
+    return true, lightness
+
+
+def test_petals_are_chosen_by_true_chroma_and_hue_among_bright_pixels():
+    white, yellow = metrics.petal_classes(*petals())
+    np.testing.assert_array_equal(np.flatnonzero(white), [0, 1])  # a chroma of 10 is the last
+    np.testing.assert_array_equal(np.flatnonzero(yellow), [2, 3])  # hues of 90 and 71.6 degrees
+
+
+def test_petal_scores_by_hand():
+    true, lightness = petals()
+    predicted = chroma([0, 6, 0, 20, 0, -60, 0], [40, -8, 30, 50, 9, 9, 9])
+    white, yellow = metrics.petal_classes(true, lightness)
+    # Off by 40 in one of two white pixels, by 20 and 10 in yellow ones, each in one channel.
+    errors = [metrics.error_over(predicted, true, c)[0] for c in (white, yellow, white | yellow)]
+    np.testing.assert_allclose(np.multiply(errors, 255), [10, 7.5, 35 / 4])
+    # Predicted b of white: 40, -8; of yellow: 30, 50: three of four pairs are in order.
+    assert metrics.petal_auc(predicted[:, 1], white, yellow) == [0.75]
+    assert metrics.petal_auc(np.zeros_like(white), white, yellow) == [0.5]
+    # Darkness, which lightness offers: .9 and .8 against .85 and .7.
+    assert metrics.petal_auc(-lightness[:, 0], white, yellow) == [0.75]
+    assert np.isnan(metrics.petal_auc(-lightness[:, 0], white, yellow & white))
+
+
+def test_petal_auc_is_that_of_scikit_learn():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 9, (3, 8, 8)) / 9  # with ties
+    white, yellow = rng.random(values.shape) < 0.3, rng.random(values.shape) < 0.4
+    white &= ~yellow
+    expected = [
+        roc_auc_score(y[w | y], v[w | y]) for v, w, y in zip(values, white, yellow, strict=True)
+    ]
+    np.testing.assert_allclose(metrics.petal_auc(values, white, yellow), expected)
+
+
 COLUMNS = """
 mean_absolute_error accuracy_* accuracy_area accuracy_8bit_*
 auc_150 auc_25 auc_150_rebalanced auc_25_rebalanced ciede2000 ciede2000_median psnr ssim
 colourfulness histogram_intersection
-gain_0_4 gain_4_8 gain_8_16 gain_16_32 gain_32_64 gain_8_up
-coherence_0_4 coherence_4_8 coherence_8_16 coherence_16_32 coherence_32_64 coherence_8_up
-a_bias b_bias bright_error block_r2
+gain_0_4 gain_4_8 gain_8_16 gain_16_32 gain_32_64 gain_4_up gain_8_up gain_16_up gain_32_up
+coherence_0_4 coherence_4_8 coherence_8_16 coherence_16_32 coherence_32_64
+coherence_4_up coherence_8_up coherence_16_up coherence_32_up
+a_bias b_bias bright_error block_r2 own_block_r2
+white_error yellow_error petal_error petal_auc petal_auc_lightness
 """
 
 
@@ -432,9 +498,9 @@ def test_image_scores_are_the_single_metrics():
         "ciede2000_median": np.median(difference, axis=1),
         "gain_0_4": gain[:, 0],
         "gain_16_32": gain[:, 3],
-        "gain_8_up": gain[:, 5],
+        "gain_8_up": gain[:, 6],
         "coherence_4_8": coherence[:, 1],
-        "coherence_8_up": coherence[:, 5],
+        "coherence_8_up": coherence[:, 6],
         "a_bias": 255 * (predicted - true)[:, 0].mean(axis=(1, 2)),
         "b_bias": 255 * (predicted - true)[:, 1].mean(axis=(1, 2)),
         "bright_error": metrics.bright_error(predicted, true, lightness),
@@ -447,9 +513,13 @@ def test_the_truth_scores_perfectly():
     _, true, lightness = textures(size=64)
     scores = metrics.image_scores(true, true, lightness, metrics.colour_rarity(true))
     errors = {"mean_absolute_error", "ciede2000", "ciede2000_median", "bright_error"}
+    errors |= {"white_error", "petal_error"}
     expected = dict.fromkeys(scores, 1.0) | dict.fromkeys(errors | {"a_bias", "b_bias"}, 0.0)
-    expected |= {"psnr": np.inf, "gain_32_64": np.nan, "coherence_32_64": np.nan}
-    assert (0 < scores.pop("block_r2")).all()  # its target is not the truth itself
+    nowhere = [f"{kind}_32_{end}" for kind in ("gain", "coherence") for end in ("64", "up")]
+    nowhere += ["yellow_error", "petal_auc", "petal_auc_lightness"]  # none of it is yellow
+    expected |= {"psnr": np.inf} | dict.fromkeys(nowhere, np.nan)
+    for blocks in ("block_r2", "own_block_r2"):
+        assert (0 < scores.pop(blocks)).all()  # of which the target is not the truth itself
     for name, values in scores.items():
         np.testing.assert_allclose(values, expected[name], atol=1e-9, err_msg=name)
 
@@ -465,7 +535,9 @@ def test_scores_stay_in_range_and_an_image_has_its_own(seed, noise):
     alone = metrics.image_scores(predicted[1:2], true[1:2], lightness[1:2], rarity)
     for name, values in scores.items():
         np.testing.assert_allclose(values[1:2], alone[name], rtol=1e-5, atol=1e-9, err_msg=name)
-        if name.startswith(("accuracy", "auc", "histogram", "block", "bright", "mean")):
+        if name.startswith(
+            ("accuracy", "auc", "histogram", "block", "own_block", "bright", "mean")
+        ):
             assert ((values >= 0) & (values <= 1 + 1e-9)).all(), name
         if name.startswith("coherence"):
             assert (np.isnan(values) | (np.abs(values) <= 1 + 1e-9)).all(), name
@@ -485,7 +557,8 @@ def test_a_grey_photograph_leaves_undefined_only_what_it_does():
     scores = metrics.image_scores(predicted, np.full_like(true, 128 / 255), lightness)
     undefined = {name for name, values in scores.items() if np.isnan(values).any()}
     detail = {c for c in scores if c.startswith(("gain_", "coherence_"))}
-    assert undefined == detail | {"colourfulness", "block_r2"}
+    yellow = {"yellow_error", "petal_auc", "petal_auc_lightness"}
+    assert undefined == detail | {"colourfulness", "block_r2"} | yellow
 
 
 def test_lightness_has_to_fit():

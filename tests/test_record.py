@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,8 @@ import pytest
 
 from poolae.data import images
 from poolae.files import REFERENCE
-from poolae.paper import comparisons, facts, record
+from poolae.paper import claims, comparisons, facts, record, words
+from poolae.paper.study import MATCHED_CONTRASTS
 from poolae.settings import make_settings
 from poolae.train import runs
 
@@ -26,126 +29,189 @@ def copy(tmp_path, monkeypatch):
     return tmp_path
 
 
+def rows_of(profile="standard"):
+    everything = record.read_results()
+    return everything[everything["profile"] == profile]
+
+
 def step_up(margin):
-    """Made-up rows of full width: the published curves with this added, and the table below."""
-    compared = record.read_results()[0]
-    rows = compared[(compared["seed"] == 0) & (compared["split"] == 0)]
-    rows = rows[rows["arm"].isin([*facts.published_curves(), "lightness table"])].copy()
-    rows = rows[rows["profile"] == "standard"].assign(profile="full", size=128)
-    networks = rows["kind"] == "network"
-    rows.loc[networks, "base_width"] = 64
+    """Made-up rows of full width: the published curves with this added, and baselines below."""
+    rows = rows_of()
+    rows = rows[(rows["seed"] == 0) & (rows["split"] == 0)]
+    known = [*facts.published_curves(), "lightness table", "patch boosting"]
+    rows = rows[rows["arm"].isin(known)].assign(profile="full", size=128)
+    rows.loc[rows["kind"] == "network", "base_width"] = 64
     for arm, (bounds, accuracies) in facts.published_points().items():
-        columns = [f"accuracy_{bound:.3f}" for bound in bounds]
+        columns = [f"accuracy_8bit_{int(bound * 255):02}" for bound in bounds]
         rows.loc[rows["arm"] == arm, columns] = accuracies + margin
     return rows
 
 
+def text_of(rows):
+    return record.findings(record.scales(rows))
+
+
 def test_figures_and_findings_are_redrawn_byte_for_byte(copy):
-    figures = [p for p in copy.glob("figures/*") if p.suffix in (".svg", ".png")]
-    committed = {p: p.read_bytes() for p in [*figures, record.TABLES, record.README]}
+    drawn = ("*.svg", "*.png", "ledger.csv", "contrasts.csv", "README.md")
+    paths = [path for pattern in drawn for path in (copy / "figures").glob(pattern)]
+    committed = {path: path.read_bytes() for path in [*paths, record.README]}
     drawn = record.draw_figures()
     assert set(drawn) == set(committed)
     for path in drawn:
         assert path.read_bytes() == committed[path], path.name
 
 
-def test_another_number_changes_the_findings(copy):
-    compared, contrasts, ledger = record.read_results()
-    before = record.readme_findings(compared, contrasts, ledger)
-    for frame, column in (
-        (compared, "mean_absolute_error"),
-        (contrasts, "effect"),
-        (ledger, "effect"),
-    ):
-        altered = frame.copy()
-        altered[column] += 0.01
-        frames = [altered if f is frame else f for f in (compared, contrasts, ledger)]
-        assert record.readme_findings(*frames) != before
+def test_another_number_changes_the_findings():
+    everything = record.read_results()
+    before = text_of(everything)
+    for column in ("mean_absolute_error", "ciede2000", "coherence_4_8", "training_error"):
+        altered = everything.copy()
+        altered.loc[altered["arm"] == "matched3", column] *= 1.5
+        assert text_of(altered) != before, column
 
 
 def test_the_findings_hold_the_numbers_of_the_tables():
-    compared, contrasts, ledger = record.read_results()
-    findings = record.readme_findings(compared, contrasts, ledger)
-    text, _, above = findings.partition("**One step up**")
-    arms = ("pool0", "pool1", "pool2", "pool3", "lightness table")
-    for profile, part, own_arms in (
-        ("standard", text, (*arms, "matched3", "patch boosting")),
-        ("full", above, arms),
-    ):
-        own = compared[(compared["profile"] == profile) & (compared["seed"] == compared["split"])]
-        for arm in own_arms:
-            rows = own[own["arm"] == arm]
-            error, within = rows["mean_absolute_error"].mean(), rows["accuracy_0.050"].mean()
-            (line,) = [line for line in part.splitlines() if line.startswith(f"| {arm} |")]
-            assert f"| {error:.4f} |" in line and f"| {within:.3f} |" in line
-    for _, row in contrasts[contrasts["family"] == "matched"].iterrows():
-        assert f"({row['contrast']}): {row['effect']:+.4f} [{row['low']:+.4f}" in text
-    for _, row in ledger.iterrows():
-        (line,) = [line for line in text.splitlines() if line.startswith(f"| {row['claim']} |")]
-        assert line.endswith(f"| {row['verdict']} |")
+    everything = record.read_results()
+    study, above = record.scales(everything)
+    text, _, full = text_of(everything).partition("## One step up")
+    arms = ("pool0", "pool1", "pool2", "pool3")
+    own = everything[(everything["profile"] == "standard")]
+    own = own[own["seed"] == own["split"]]
+    for arm in (*arms, "matched3", "lightness table", "patch boosting"):
+        rows = own[own["arm"] == arm]
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {arm} |")]
+        assert f"| {rows['mean_absolute_error'].mean():.4f} |" in line
+        assert f"| {rows['accuracy_0.050'].mean():.3f} |" in line
+    for arm in (*arms, "lightness table", "patch boosting"):
+        rows = above.scores[above.scores["arm"] == arm]
+        (line,) = [line for line in full.splitlines() if line.startswith(f"| {arm} |")]
+        assert f"| {rows['accuracy_8bit_12'].mean():.3f} |" in line
+    for frame in study.effects(MATCHED_CONTRASTS).values():
+        assert all(words.interval(row) in text for _, row in frame.iterrows())
+    for _, row in study.ledger.iterrows():
+        lines = [line for line in text.splitlines() if line.startswith(f"| {row['claim']} |")]
+        assert all(f"| {row['verdict']} |" in line for line in lines[:2])
+        assert row["lacks"] in text and (row["lacks"] or words.interval(row) in text)
+
+
+def test_every_contrast_of_the_record_is_in_the_csv_with_what_judges_it():
+    ledger = pd.read_csv(record.FIGURES / "ledger.csv")
+    found = record.scales(record.read_results())
+    assert list(ledger["scale"].unique()) == [one.name for one in found]
+    assert len(ledger) == sum(len(one.ledger) for one in found)
+    run = ledger[ledger["lacks"].isna()]
+    columns = ["effect", "margin", "unit", "claimed", "says", "verdict", "seeds", "by", "contrast"]
+    assert run.drop(columns="unit")[[c for c in columns if c != "unit"]].notna().all(axis=None)
+    six = run[run["seeds"] >= 6]
+    judged_by = ["low", "high", "corrected_low", "detectable", "beats", "p", "p_holm"]
+    assert six[judged_by].notna().all(axis=None)
+    assert set(run.loc[run["seeds"] < 6, "says"]) == {"open"}
+
+
+def test_what_is_younger_than_the_record_is_not_run():
+    study = record.scales(record.read_results())[0]
+    if "own_block_r2" not in study.scores:
+        assert claims.verdicts(study.ledger)["block means"] == "not run"
+        assert "needs own_block_r2 of matched3, dilated" in record.TABLES.read_text("utf-8")
+    scored = study.scores.assign(own_block_r2=0.5)
+    scored.loc[scored["arm"] == "matched3", "own_block_r2"] = 0.9
+    assert claims.verdicts(claims.ledger(scored))["block means"] == "supported"
 
 
 def test_the_findings_and_the_answer_are_where_they_are_looked_up():
-    results = record.read_results()
-    assert record.readme_findings(*results) in record.TABLES.read_text("utf-8")
-    assert record.readme_answer(*results[:2]) in record.README.read_text("utf-8")
+    found = record.scales(record.read_results())
+    assert record.findings(found) in record.TABLES.read_text("utf-8")
+    assert record.answer(found[0]) in record.README.read_text("utf-8")
 
 
 def test_the_answer_holds_the_contrasts_that_carry_it():
-    compared, contrasts, _ = record.read_results()
-    answer = record.readme_answer(compared, contrasts)
-    rows = contrasts.set_index("contrast")
-    for name in record.CARRYING:
-        (line,) = [line for line in answer.splitlines() if f"({name})" in line]
-        assert f"{rows.loc[name, 'effect']:+.4f}".replace("-", "−") in line
-    contrasts["effect"] += 0.01
-    assert record.readme_answer(compared, contrasts) != answer
+    study = record.scales(record.read_results())[0]
+    answer = record.answer(study)
+    for frame in study.effects(record.CARRYING).values():
+        for name, row in frame.iterrows():
+            (line,) = [line for line in answer.splitlines() if f"({name})" in line]
+            assert words.interval(row) in line
 
 
 def test_the_findings_say_where_and_how_long_it_ran():
-    compared = record.read_results()[0]
-    study = compared[compared["profile"].isin(["standard", "long"])]
-    networks = study[study["kind"] == "network"]
+    networks = record.scales(record.read_results())[0].networks
     (line,) = [
         line for line in record.TABLES.read_text("utf-8").splitlines() if line.startswith("Data:")
     ]
     for commit, count in networks["commit"].value_counts().items():
-        assert (f"{commit} ({count} runs)" if count < len(networks) else commit) in line
+        assert f"{commit} ({count} run" in line
     assert f"{networks['training_seconds'].sum() / 3600:.1f} hours of training" in line
-    assert f"{len(networks)} runs on one thread each ({networks['processor'].iloc[0]})" in line
+    assert f"{len(networks)} runs on 1 thread each ({networks['processor'].iloc[0]})" in line
     assert set(networks["threads"]) == {1}
 
 
-def test_a_step_up_adds_a_figure_and_a_paragraph_and_changes_nothing_else(copy):
-    compared, contrasts, ledger = record.read_results()
-    plain = compared[compared["profile"] != "full"]
+def test_other_data_on_record_are_another_column_without_a_verdict_on_daisies():
+    tulips = rows_of().query("seed == split").assign(data="tulips")
+    found = record.scales(pd.concat([tulips, record.read_results()]))
+    assert [one.name for one in found] == [
+        "daisies, 64 px, width 16, 6 seeds",
+        "tulips, 64 px, width 16, 6 seeds",
+        "daisies, 128 px, width 64, 1 seed",
+    ]
+    table = words.side_by_side(found)
+    assert (table[found[0].name] == "supported").sum() == (
+        table[found[1].name] == "as claimed"
+    ).sum()
+    assert not table[found[1].name].isin(["supported", "refuted"]).any()
+
+
+def test_the_claims_are_older_than_the_runs_or_said_not_to_be(tmp_path, monkeypatch):
+    """In a checkout of its own: claims committed, then a run; claims changed; no git at all."""
+    where = tmp_path / "claims.py"
+
+    def git(*arguments):
+        who = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"]
+        command = ["git", *who, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def said(*commits):
+        found = [SimpleNamespace(about={"commit": commit}) for commit in commits]
+        return record.frozen(SimpleNamespace(found=found))
+
+    monkeypatch.setattr(record.claims, "__file__", str(where))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    where.write_text("1")
+    assert "no checkout of git" in said("abc")
+    git("init", "-q")
+    git("add", "."), git("commit", "-qm", "claims")
+    first = git("rev-parse", "--short", "HEAD")
+    (tmp_path / "other").write_text("1")
+    git("add", "."), git("commit", "-qm", "run")
+    second = git("rev-parse", "--short", "HEAD")
+    assert f"commit {first} of" in said(second) and "is older than the runs" in said(second)
+    assert "is older than the runs" in said(f"{second}+")
+    where.write_text("2")
+    assert "not fixed" in said(second)
+    git("add", "."), git("commit", "-qm", "other claims")
+    assert "is not older than the runs" in said(second)
+    assert "is not older" in said("unknown")
+
+
+def test_a_step_up_adds_a_figure_and_a_section_and_changes_nothing_else(copy):
+    plain = record.read_results().query("profile != 'full'")
     pd.concat([plain, step_up(0.01)]).to_csv(record.RESULTS, index=False)
     before = {p.name: p.read_bytes() for p in copy.glob("figures/*.svg")}
-    (copy / "figures" / "full.svg").unlink(missing_ok=True)
+    (copy / "figures" / "full.svg").unlink()
     drawn = {p.name: p.read_bytes() for p in record.draw_figures()}
     assert "full.svg" in drawn
     assert all(drawn[name] == old for name, old in before.items() if name != "full.svg")
-    added = "\n\n".join(record.step_up_in_words(step_up(0.01)))
-    text = record.readme_findings(*record.read_results())
-    assert text.replace(added + "\n\n", "") == record.readme_findings(plain, contrasts, ledger)
+    added = "\n\n".join(record.step_up_in_words(record.scales(record.read_results())[-1]))
+    assert added in record.TABLES.read_text("utf-8") and "One step up" not in text_of(plain)
     published = facts.published_curves()
     for arm in ("pool0", "pool3"):
         (line,) = [line for line in added.splitlines() if line.startswith(f"| {arm} |")]
-        cells = [float(cell) for cell in line.split("|")[3:7]]
+        cells = [float(cell) for cell in line.split("|")[2:6]]
         expected = [v for b in (0.05, 0.1) for v in (published[arm][b] + 0.01, published[arm][b])]
         assert cells == pytest.approx(expected, abs=6e-4)
+        assert line.endswith("| nowhere |")
     assert "128 × 128 pixels, base width 64, 400 steps" in added
     assert "0.4 % of the original's 100,000" in added
-    assert "Every depth is above its own published curve at each of the 20 published" in added
-
-
-def test_the_bounds_at_which_a_step_up_falls_short_are_named():
-    rows = step_up(0.01)
-    rows.loc[rows["arm"] == "pool2", ["accuracy_0.015", "accuracy_0.100"]] = 0.0
-    text = "\n".join(record.step_up_in_words(rows))
-    assert "pool2 is not above it at 0.015, 0.1." in text and "Every depth" not in text
-    equal = "\n".join(record.step_up_in_words(step_up(0.0)))
-    assert "pool0 is not above it at 0.005, 0.01," in equal  # as high is not above
 
 
 def test_recording_a_profile_leaves_the_rows_of_others(copy, build, monkeypatch):
@@ -158,12 +224,14 @@ def test_recording_a_profile_leaves_the_rows_of_others(copy, build, monkeypatch)
     comparisons.baseline_scores(wanted[0], results)  # as the report has made them
     before = {p.name: p.read_bytes() for p in copy.glob("figures/*.*")}
 
-    def lines(text):
-        return {line for line in text.decode().splitlines() if ",smoke,synthetic," not in line}
+    def others():
+        rows = pd.read_csv(record.RESULTS, dtype=str, keep_default_na=False)
+        return rows[rows["profile"] != "smoke"].reset_index(drop=True)
 
+    kept = others()
     assert record.write_results(results, wanted, "synthetic") == [record.RESULTS]
     first = record.RESULTS.read_bytes()
-    assert lines(first) == lines(before["results.csv"])
+    pd.testing.assert_frame_equal(others()[list(kept)], kept)  # columns may join them
     rows = pd.read_csv(record.RESULTS)
     networks = rows[(rows["profile"] == "smoke") & (rows["kind"] == "network")]
     assert list(networks["arm"]) == ["pool0", "pool1"] and (networks["threads"] >= 1).all()
@@ -174,10 +242,9 @@ def test_recording_a_profile_leaves_the_rows_of_others(copy, build, monkeypatch)
         assert path == record.RESULTS or path.read_bytes() == before[path.name]
 
     monkeypatch.setattr(record, "RECORD", "smoke")
+    monkeypatch.setattr(record, "RECORDED", "synthetic")
     written = {p.name for p in record.write_results(results, wanted, "synthetic")}
-    assert written == {"results.csv", "contrasts.csv", "ledger.csv", "samples.npz"}
-    contrasts = pd.read_csv(record.RESULTS.with_name("contrasts.csv"))
-    assert list(contrasts["contrast"]) == ["pool1 − pool0"]
+    assert written == {"results.csv", "samples.npz"}
 
 
 def test_samples_are_of_pictures_that_may_be_shown_and_small():
@@ -188,13 +255,10 @@ def test_samples_are_of_pictures_that_may_be_shown_and_small():
     photographs = facts.photographs_out_of_context(size)
     assert [n for n in samples["pictures"] if not re.fullmatch(r"drawing \d", n)] == [*photographs]
     for name, truth in zip(samples["pictures"], samples["truth"], strict=True):
-        if name in photographs:
+        if name in photographs:  # the painter may have changed since the drawings were recorded
             expected = np.concatenate(photographs[name]) * 255
-        else:
-            drawn = record.data.load("synthetic", size, n=8).images
-            expected = drawn.lab[int(name.removeprefix("drawing ")) - 1] * 255
-        assert np.abs(truth - expected).max() < 1.5  # rounded to 8 bits
-    caption = record.readme_findings(*record.read_results())
+            assert np.abs(truth - expected).max() < 1.5  # rounded to 8 bits
+    caption = text_of(record.read_results())
     assert f"trained on {samples['training_images']} photographs" in caption
 
 

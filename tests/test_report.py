@@ -2,27 +2,20 @@
 
 import json
 import re
-from pathlib import Path
+import tomllib
 
 import nbformat
 import pandas as pd
 import pytest
+from browsing import chromium  # noqa: F401 - a fixture
 from bs4 import BeautifulSoup
 
 from poolae.paper.page import export
 from poolae.paper.page.export import Section, render
-from poolae.paper.page.number import REFERENCES, load_references, mathml
+from poolae.paper.page.number import REFERENCES, mathml
 from poolae.paper.show import table_html
 from poolae.settings import UserError
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 
@@ -62,7 +55,7 @@ def table(name, **columns):
 def page(tmp_path):
     """Render notebooks given as lists of cells, by prefix; `parents` maps prefix to parent."""
 
-    def build(parents=None, provenance=None, titles=None, tools=None, metadata=None, **notebooks):
+    def build(parents=None, provenance=None, tools=None, metadata=None, **notebooks):
         sections = []
         for prefix, cells in notebooks.items():
             notebook = nbformat.v4.new_notebook(cells=cells)
@@ -73,8 +66,7 @@ def page(tmp_path):
             }
             path = tmp_path / f"{prefix}.ipynb"
             nbformat.write(notebook, path)
-            parent, title = (parents or {}).get(prefix), (titles or {}).get(prefix)
-            sections.append(Section(path, prefix, title=title, parent=parent))
+            sections.append(Section(path, prefix, parent=(parents or {}).get(prefix)))
         target = render(
             sections,
             tmp_path / "out" / "index.html",
@@ -113,6 +105,17 @@ def test_dropped_cells_leave_no_trace(page, tag):
     soup = page(a=[code("secret = 1", prints("secret output"), tags=[tag]), markdown("kept")])
     assert "secret" not in soup.get_text()
     assert "kept" in soup.get_text()
+
+
+def test_an_introduction_goes_with_what_it_introduces(page):
+    cells = [
+        markdown("## Of nothing", "with-next"),
+        code("if found: show()", tags=["hide-input"]),
+        markdown("## Of something", "with-next"),
+        code("show()", prints("shown"), tags=["hide-input"]),
+    ]
+    text = page(a=cells).get_text()
+    assert "Of something" in text and "Of nothing" not in text
 
 
 def test_hide_input_keeps_the_output_alone(page):
@@ -158,11 +161,6 @@ def test_a_repeated_notebook_tells_once_what_is_said_once(page, top):
     identifiers = [heading["id"] for heading in soup.find(id="body")("h4")]
     assert identifiers == ["sec-curves", "sec-pool1-curves"]
     assert soup.find(id="cell-pool1-2")["data-source"] == "pool1.ipynb for pool1, cell 2"
-
-
-def test_a_title_stands_above_a_notebook_without_one(page):
-    soup = page(a=[markdown("# Inner")], titles={"a": "Outer"})
-    assert headings(soup) == [("h2", "1 Outer"), ("h3", "1.1 Inner")]
 
 
 def test_abstract_and_key_figure_lead_and_are_not_repeated(page):
@@ -583,9 +581,9 @@ def test_equal_notebooks_give_an_equal_file(page):
 
 
 def test_every_reference_is_complete():
-    for key, work in load_references(REFERENCES).items():
+    for key, work in tomllib.loads(REFERENCES.read_text("utf-8")).items():
         assert re.fullmatch(r"[\w-]+", key)
-        assert set(work) | {"year"} == {"key", "authors", "title", "venue", "year", "url"}
+        assert set(work) | {"year"} == {"authors", "title", "venue", "year", "url"}
         assert work["url"].startswith("https://")
 
 
@@ -597,19 +595,8 @@ def test_mathml_of_a_fraction():
 # In a browser
 
 
-@pytest.fixture
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        yield chromium
-        chromium.close()
-
-
 @pytest.mark.browser
-def test_the_page_works_from_disk(page, tmp_path, browser):
+def test_the_page_works_from_disk(page, tmp_path, chromium):  # noqa: F811
     wide = {f"column {n}": [f"a fairly long value {n}"] for n in range(12)}
     filler = "\n\n".join(["Text."] * 40)
     page(
@@ -622,7 +609,7 @@ def test_the_page_works_from_disk(page, tmp_path, browser):
     )
     address = (tmp_path / "out" / "index.html").as_uri()
     for width in (1440, 768, 390):
-        context = browser.new_context(
+        context = chromium.new_context(
             viewport={"width": width, "height": 800}, color_scheme="dark", reduced_motion="reduce"
         )
         tab = context.new_page()
@@ -660,14 +647,14 @@ def test_the_page_works_from_disk(page, tmp_path, browser):
 
 
 @pytest.mark.browser
-def test_tables_sort_by_their_headers(page, tmp_path, browser):
+def test_tables_sort_by_their_headers(page, tmp_path, chromium):  # noqa: F811
     columns = {
         "word": ["b", "a", "C", "d"],
         "value": ["10 ± 1", "–", "−2", "1,000"],
         "[](#tbl-x)": [1, 2, 3, 4],  # a header with a link stays as it is
     }
     page(a=[code("", table("x", **columns))])
-    tab = browser.new_page()
+    tab = chromium.new_page()
     tab.goto((tmp_path / "out" / "index.html").as_uri())
 
     def words():
@@ -687,9 +674,9 @@ def test_tables_sort_by_their_headers(page, tmp_path, browser):
 
 
 @pytest.mark.browser
-def test_the_page_reads_without_scripts(page, tmp_path, browser):
+def test_the_page_reads_without_scripts(page, tmp_path, chromium):  # noqa: F811
     page(a=[markdown("# First"), code("draw()", figure("x"))])
-    context = browser.new_context(java_script_enabled=False)
+    context = chromium.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto((tmp_path / "out" / "index.html").as_uri())
     assert tab.locator("#fig-x img").is_visible()

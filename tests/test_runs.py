@@ -1,14 +1,15 @@
 """Runs on disk: when one is loaded, trained again, or only scored again."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from poolae import UserError, make_settings, metrics
-from poolae.paper import comparisons, words
+from poolae import UserError, files, make_settings, metrics
+from poolae.paper import comparisons
 from poolae.train import precision, runs
 
 
@@ -19,8 +20,11 @@ def results(tmp_path_factory):
     return folder, [train(folder, depth, seed) for depth in (0, 1) for seed in (0, 1)]
 
 
+TINY = dict(profile="smoke", size=16, steps=3, base_width=2, images=12)
+
+
 def tiny(depth, seed):
-    return make_settings(depth, seed, profile="smoke", size=16, steps=3, base_width=2, images=12)
+    return make_settings(depth, seed, **TINY)
 
 
 def train(folder, depth, seed):
@@ -86,9 +90,52 @@ def test_a_changed_metric_scores_again_without_training(results, trained, monkey
     monkeypatch.setattr(
         runs, "code_digest", lambda *m: "new metrics" if m[0] == "metrics/scores" else digest(*m)
     )
-    (run.folder / "scores.csv").write_text("stale")
+    before = runs.Run(run.folder, run.about).scores
+    scored = train(folder, 0, 0)
+    assert scored.about["scored_with"] == "new metrics" and scored.scores.equals(before)
     assert len(train(folder, 0, 0).scores) == run.about["test_images"]
     assert not trained
+
+
+@pytest.mark.fault("a flipped bit in a finished run", "refused in one sentence with a way on")
+@pytest.mark.parametrize("name", ["weights.safetensors", "predictions.npy", "scores.csv"])
+def test_a_flipped_bit_is_not_believed(results, tmp_path, name):
+    _, (run, *_) = results
+    copy = shutil.copytree(run.folder, tmp_path / "runs" / run.name)
+    damaged = bytearray((copy / name).read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (copy / name).write_bytes(damaged)
+    (found,) = runs.find(tmp_path, [run.settings])
+    use = {"weights.safetensors": found.network, "scores.csv": found.accuracy_curve}
+    with pytest.raises(UserError, match=f"{name} is not what was written .* remove the folder"):
+        use.get(name, lambda: found.predictions)()
+    (copy / name).unlink()
+    with pytest.raises(UserError, match="is not what was written"):
+        found.path(name)
+
+
+@pytest.mark.fault("a setting, an image or a module changes", "trained again, and told why")
+def test_a_run_that_is_trained_again_says_why(tmp_path, capsys, monkeypatch):
+    train(tmp_path, 0, 0)
+    capsys.readouterr()
+
+    def said(**changed):
+        settings = make_settings(0, 0, **{**TINY, **changed})
+        runs.train(settings, tmp_path)
+        return capsys.readouterr().out.splitlines()[0]
+
+    start = "pool0-seed0 is trained again: "
+    assert said(weight_decay=0.011) == start + "weight_decay 0.01 -> 0.011."
+    assert said(weight_decay=0.011, images=15) == start + (
+        "images 12 -> 15; data changed: 3 images added."
+    )
+    whole = files.module_digests
+    changed = {"train/loop": "other", "models/layers": "code"}
+    monkeypatch.setattr(runs, "module_digests", lambda *m: whole(*m) | changed)
+    monkeypatch.setattr(runs, "code_digest", lambda *m: "other")
+    assert said(weight_decay=0.011, images=15) == start + (
+        "models/layers.py changed; train/loop.py changed."
+    )
 
 
 @pytest.mark.fault("a run whose description is half written", "trained again")
@@ -178,72 +225,6 @@ def test_representative_images_run_from_best_to_worst(results):
     scores = found[0].scores["mean_absolute_error"]
     assert errors.iloc[0] == scores.min() and errors.iloc[-1] == scores.max()
     np.testing.assert_array_equal(scores.iloc[rows], errors)
-
-
-def made_up(errors):
-    """`compare`'s table from errors {arm: [per seed]}, accuracies left at zero."""
-    rows = [
-        {
-            "kind": "network" if arm.startswith("pool") else "baseline",
-            "arm": arm,
-            "seed": seed,
-            "mean_absolute_error": error,
-            **dict.fromkeys(comparisons.ACCURACIES, 0.0),
-        }
-        for arm, values in errors.items()
-        for seed, error in enumerate(values)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_the_prose_says_what_the_numbers_say():
-    agreed = made_up(
-        {"pool0": [0.03, 0.04], "pool1": [0.02, 0.03], "lightness table": [0.025, 0.035]}
-    )
-    text = words.abstract(agreed, tiny(0, 0), 5, real=False)
-    assert "of the range: pool1 0.0250, pool0 0.0350. A table" in text
-    assert "reaches 0.0300, which 1 of the networks beats" in text
-    assert "Both seeds rank the depths alike: pool1, pool0." in text
-
-    split = made_up({"pool0": [0.03, 0.02], "pool1": [0.02, 0.03], "lightness table": [0.01, 0.01]})
-    text = words.abstract(split, tiny(0, 0), 5, real=False)
-    assert "none of the networks beat" in text and "do not agree on the order" in text
-    assert "pool0 -150.0%" in words.verdict_on_lightness(split)
-
-    single = made_up({"pool0": [0.03], "pool1": [0.02], "lightness table": [0.04]})
-    text = words.abstract(single, tiny(0, 0), 5, real=False)
-    assert "all of the networks beat" in text and "no ranking" in text
-    assert "one seed" in words.scatter(single)
-
-
-def test_the_abstract_tells_a_difference_by_its_interval():
-    rows = {
-        "narrow − matched0": (0.002, 0.001, 0.003),
-        "dilated − matched0": (0.0001, -0.0002, 0.0003),
-        "skip − matched3": (-0.002, -0.003, -0.001),
-    }
-    matched = pd.DataFrame.from_dict(rows, orient="index", columns=["effect", "low", "high"])
-    assert words.matched_in_short(matched, 0.0005) == (
-        "At equal depth and parameters, an eighth of the resolution, with no wider context, "
-        "raises the error (+0.0020 [+0.0010, +0.0030]); wider context at full resolution changes "
-        "nothing (+0.0001 [−0.0002, +0.0003]); a path around the bottleneck lowers the "
-        "error (−0.0020 [−0.0030, −0.0010])."
-    )
-    assert "open" in words.told(matched.loc["dilated − matched0"], 0.00025)
-    assert words.told_apart(matched) == "Below 0: skip − matched3; above 0: narrow − matched0."
-    assert words.told_apart(matched.iloc[1:2]) == "None excludes 0."
-    gain = pd.DataFrame({"0–4": [0.9, 0.8], "16–32": [0.5, 0.034]}, index=["pool0", "pool3"])
-    assert "(16–32 cycles per image)" in words.detail_in_short(gain)
-    assert "hold 50% in pool0 and 3% in pool3." in words.detail_in_short(gain)
-
-
-def test_margins_over_the_published_curve_by_hand():
-    compared = made_up({"pool2": [0.03]})
-    compared["accuracy_0.050"] = 0.75
-    margins = comparisons.margins_over_published(compared)
-    assert margins.loc["pool2", 0.05] == pytest.approx(0.75 - 0.705)
-    assert margins.loc["pool2", 0.1] == pytest.approx(0 - 0.905)
-    assert "pool2: +0.045 at bound 0.05 and -0.905 at 0.1" in words.against_published(compared)
 
 
 def test_settings_are_stored_with_the_weights(results):

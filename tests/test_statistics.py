@@ -1,21 +1,20 @@
-"""Contrasts against enumeration by hand, and intervals against worlds whose truth is known."""
+"""Contrasts against values worked out by hand, and intervals against worlds of known truth."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from intervals import simulated_coverage
+from scipy import stats
 
 from poolae import UserError
 from poolae.metrics.statistics import (
-    Contrast,
-    bootstrap_means,
-    equivalent,
+    crossed_variance,
     holm,
+    medians_as_means,
     one_sample,
     paired_contrast,
-    sign_flip_p,
 )
 
 
@@ -35,18 +34,17 @@ def two_arms(a, b):
     return pd.concat([long(a, "a"), long(b, "b")]).sample(frac=1, random_state=0)
 
 
-def contrast(p=None, interval=(-1, 1), **changes):
-    """A contrast whose 90 % interval is `interval`."""
-    low, high = interval
-    made = Contrast("m", ("a", "b"), (low + high) / 2, low, high, low, high, p, 6, 10)
-    return replace(made, **changes)
+def contrast(p=None, low=-1.0, high=1.0, seeds=6):
+    """A contrast of which these are known."""
+    one = one_sample(long([[0.0, 1.0]], "a"), "m", "a")
+    return replace(one, effect=(low + high) / 2, low=low, high=high, p=p, seeds=seeds)
 
 
 def test_effect_is_a_mean_over_seeds_of_means_over_images():
     # Seed 0 has three images, seed 1 one: differences 1, 2, 3 and 10.
     a = [[2, 4, 6], [11, np.nan, np.nan]]
     b = [[1, 2, 3], [1, 5, 5]]
-    found = paired_contrast(two_arms(a, b), "m", "a", "b", resamples=50)
+    found = paired_contrast(two_arms(a, b), "m", "a", "b")
     assert found.effect == pytest.approx((2 + 10) / 2)
     assert (found.seeds, found.images, found.arms) == (2, 3, ("a", "b"))
     assert found.name == "m: a − b"
@@ -55,113 +53,178 @@ def test_effect_is_a_mean_over_seeds_of_means_over_images():
 def test_pairs_without_a_score_are_dropped():
     a = [[1.0, np.nan, 3.0]]
     b = [[0.0, 100.0, np.nan]]
-    found = paired_contrast(two_arms(a, b), "m", "a", "b", resamples=50)
+    found = paired_contrast(two_arms(a, b), "m", "a", "b")
     assert (found.effect, found.images) == (1, 1)
 
 
 def test_order_of_the_arms_is_the_sign_of_everything():
     rng = np.random.default_rng(0)
     scores = two_arms(rng.normal(0.1, 1, (6, 20)), rng.normal(0, 1, (6, 20)))
-    there, back = (paired_contrast(scores, "m", *pair) for pair in ("ab", "ba"))
-    assert there.effect == pytest.approx(-back.effect)
-    np.testing.assert_allclose(
-        [there.low, there.high, there.low_90, there.high_90],
-        [-back.high, -back.low, -back.high_90, -back.low_90],
-    )
-    assert there.p == back.p
-    assert there.low < there.low_90 < there.effect < there.high_90 < there.high
+    for robust in (False, True):
+        there, back = (paired_contrast(scores, "m", *pair, robust) for pair in ("ab", "ba"))
+        np.testing.assert_allclose(
+            [there.effect, there.low, there.corrected_low, there.beats, there.beats_low],
+            [-back.effect, -back.high, -back.corrected_high, 1 - back.beats, 1 - back.beats_high],
+        )
+        assert (there.p, there.detectable) == pytest.approx((back.p, back.detectable))
+        assert there.low < there.effect < there.high
 
 
-def test_one_sample_is_the_mean_and_tests_the_null():
-    values = np.arange(12.0).reshape(6, 2)  # seeds' means .5, 2.5, ..., 10.5
-    found = one_sample(long(values, "a"), "m", "a", null=0.4)
-    assert found.effect == pytest.approx(5.5)
-    assert found.p == pytest.approx(2 / 64)
-    assert one_sample(long(values, "a"), "m", "a", null=5.5).p == 1
-    assert found.low < 5.5 < found.high
+def test_variance_of_seeds_that_share_all_images_is_that_of_crossed_effects():
+    values = np.random.default_rng(0).normal(size=(4, 1)) + np.arange(7) ** 2
+    values = values + np.random.default_rng(1).normal(size=(4, 7))
+    rows, columns, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
+    error = values - rows[:, None] - columns + mean
+    squares = 7 * rows.var(ddof=1) + 4 * columns.var(ddof=1) - (error**2).sum() / (3 * 6)
+    assert sum(crossed_variance(values)) == pytest.approx(squares / (4 * 7))
 
 
-def test_six_seeds_of_one_sign_reach_one_in_thirty_two():
-    assert sign_flip_p(np.array([1, 2, 3, 4, 5, 6.0])) == pytest.approx(2 / 64)
-    assert sign_flip_p(np.array([1, 2, 3, 4, 5.0])) is None
+def test_variance_by_hand_where_some_images_are_shared():
+    # Seed 0 has images 0, 1, 2, seed 1 has 1, 2, 3, 4; their means are 2 and 4.
+    values = np.array([[1, 5, 0, np.nan, np.nan], [np.nan, 9, 3, 4, 0]])
+    of_seeds, of_images = crossed_variance(values)
+    assert of_seeds == pytest.approx(2 / 2)
+    products = (5 - 2) * (9 - 4) + (0 - 2) * (3 - 4)
+    of_image = products / (2 * (1 - 1 / 3 - 1 / 4 + 2 / 12))
+    assert of_images == pytest.approx(of_image * 2 / 12)
 
 
-def test_sign_flips_equal_their_enumeration():
-    d = np.random.default_rng(1).normal(0.5, 1, 7)
-    flipped = [np.mean(d * signs) for signs in itertools.product((-1, 1), repeat=7)]
-    expected = np.mean(np.abs(flipped) >= abs(d.mean()) - 1e-12)
-    assert sign_flip_p(d) == pytest.approx(expected)
-    assert 2 / 128 < expected < 1
+def test_images_that_tell_nothing_or_are_not_shared_add_nothing():
+    apart = np.array([[1, 3, np.nan, np.nan], [np.nan, np.nan, 5, 9]])
+    opposed = np.array([[1.0, 3.0], [6.0, 2.0]])  # a negative estimate is 0
+    for values, means in ((apart, [2, 7]), (opposed, [2, 4])):
+        assert crossed_variance(values) == (pytest.approx(np.var(means, ddof=1) / 2), 0)
 
 
-def test_the_test_is_over_seeds_not_images():
-    a = np.array([[3, -1], [5, -2], [1, 1], [2, 2], [9, -7], [4, 0.0]])  # every seed's mean is > 0
-    assert paired_contrast(two_arms(a, 0 * a), "m", "a", "b").p == pytest.approx(2 / 64)
+def test_variance_is_unbiased():
+    """Over worlds with unequal test parts, the mean of the estimates is the scatter of means."""
+    rng, means, variances = np.random.default_rng(0), [], []
+    for _ in range(4000):
+        values = 0.2 * rng.normal(size=(4, 1)) + rng.normal(size=30) + rng.normal(size=(4, 30))
+        values[np.arange(30) % 5 + np.arange(4)[:, None] > 4] = np.nan  # 30, 24, 18, 12 images
+        means.append(np.nanmean(values, axis=1).mean())
+        variances.append(sum(crossed_variance(values)))
+    assert np.mean(variances) == pytest.approx(np.var(means), rel=0.08)
 
 
-def test_fewer_seeds_have_no_p_and_one_says_that_it_tests_no_seeds():
-    values = np.random.default_rng(0).normal(size=(6, 8))
-    three = one_sample(long(values[:3], "a"), "m", "a")
-    one = one_sample(long(values[:1], "a"), "m", "a")
-    assert three.p is None and three.tests_seeds
-    assert one.p is None and not one.tests_seeds
-    assert one.low < one.effect < one.high
+def test_one_seed_is_the_t_interval_of_its_images():
+    values = np.random.default_rng(0).normal(size=(1, 12))
+    found = one_sample(long(values, "a"), "m", "a")
+    expected = stats.ttest_1samp(values[0], 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    unknown = (found.p, found.corrected_low, found.beats, found.beats_low, found.detectable)
+    assert unknown == 5 * (None,) and not found.tests_seeds
+    alone = one_sample(long(values[:, :1], "a"), "m", "a")
+    assert np.isnan([alone.low, alone.high]).all() and alone.reading(1) == "open"
 
 
-def test_one_seed_is_the_plain_bootstrap_of_images():
-    values = np.random.default_rng(0).normal(size=(1, 40))
-    found = one_sample(long(values, "a"), "m", "a", resamples=20_000)
-    half = 1.96 * values.std() / np.sqrt(40)
-    np.testing.assert_allclose([found.low, found.high], values.mean() + [-half, half], atol=0.04)
+def test_seeds_without_shared_images_are_the_t_test_of_their_means():
+    values = np.full((6, 12), np.nan)
+    for seed in range(6):
+        values[seed, 2 * seed : 2 * seed + 2] = [seed - 1, seed + 2]  # means .5, 1.5, ...
+    found = one_sample(long(values, "a"), "m", "a", null=1.0)
+    test = stats.ttest_1samp(np.arange(6) + 0.5, 1.0)
+    assert found.p == pytest.approx(test.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval(0.95)))
+    error = np.std(np.arange(6), ddof=1)
+    half = stats.t.ppf(0.975, 5) * error * np.sqrt(1 / 6 + 1 / 3)  # Nadeau and Bengio
+    assert (found.corrected_low, found.corrected_high) == pytest.approx((3 - half, 3 + half))
+    # An effect of that size is found in 80 %: either tail of the noncentral t.
+    away = found.detectable / (error / np.sqrt(6))
+    critical = stats.t.ppf(0.975, 5)
+    power = stats.nct.sf(critical, 5, away) + stats.nct.cdf(-critical, 5, away)
+    assert power == pytest.approx(0.8, abs=1e-4)
 
 
-def test_bootstrap_weights_are_products():
-    """Two seeds and two images: each mean is that of a draw of seeds times a draw of images."""
-    values = np.array([[1.0, 10.0], [100.0, 1000.0]])
-    draws = [(0, 0), (0, 1), (1, 0), (1, 1)]
-    expected = np.sort([values[np.ix_(s, i)].mean() for s in draws for i in draws])
-    found = bootstrap_means(values, 40_000, np.random.default_rng(0))
-    distinct, counts = np.unique(found.round(6), return_counts=True)
-    wanted, weights = np.unique(expected.round(6), return_counts=True)
-    np.testing.assert_allclose(distinct, wanted)
-    np.testing.assert_allclose(counts / len(found), weights / 16, atol=0.01)
+def test_few_seeds_have_an_interval_but_no_p_and_are_read_as_open():
+    values = 5 + 0.1 * np.random.default_rng(0).normal(size=(6, 20))
+    few, enough = (one_sample(long(values[:n], "a"), "m", "a") for n in (5, 6))
+    assert few.p is None and few.tests_seeds and few.low > 4 and few.detectable > 0
+    assert few.reading(1) == "open"
+    assert enough.p < 1e-6 and enough.reading(1) == "higher"
 
 
-def test_bootstrap_of_disjoint_images():
-    """Draws that miss every image of a seed leave that seed out; others of both are dropped."""
-    values = np.array([[1.0, np.nan], [np.nan, 3.0]])
-    found = bootstrap_means(values, 2000, np.random.default_rng(0))
-    assert set(found) == {1.0, 2.0, 3.0}
-    assert 1500 < len(found) < 2000  # one in eight has seed 0 and image 1 only, or the reverse
+def test_no_scatter_is_certain():
+    same = paired_contrast(two_arms(np.ones((6, 3)), np.ones((6, 3))), "m", "a", "b")
+    assert (same.effect, same.low, same.high, same.p, same.reading(0.1)) == (0, 0, 0, 1, "none")
+    assert same.beats == 0.5
+    other = paired_contrast(two_arms(2 * np.ones((6, 3)), np.ones((6, 3))), "m", "a", "b")
+    assert (other.low, other.high, other.p) == (1, 1, 0)
 
 
-# Standard deviations of seeds, images and cells, and the coverage to expect. Over 300 repetitions,
-# 95 % vary by ± 2.5 points (two standard errors). Six seeds are too few for a bootstrap of them.
-WORLDS = {
-    "images and seeds": (0.13, 0.5, 1.0, 0.925, 0.995),
-    "images": (0.0, 1.0, 0.2, 0.925, 0.995),
-    "seeds alone": (1.0, 0.0, 0.1, 0.78, 0.92),
-}
+def test_beating_is_counted_over_seeds():
+    """Of 8 seeds a is lower in 6, equal in 1: 6.5 in 8, within Clopper's and Pearson's bounds."""
+    means = np.array([-1, -1, -1, -2, -3, -1, 0, 1.0])
+    values = means[:, None] + [-0.5, 0.5]
+    found = paired_contrast(two_arms(values, 0 * values), "m", "a", "b")
+    assert found.beats == 6.5 / 8
+    bounds = stats.beta.ppf([0.025, 0.975], [6.5, 7.5], [2.5, 1.5])
+    assert (found.beats_low, found.beats_high) == pytest.approx(tuple(bounds))
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_interval_covers_the_truth(world):
-    of_seeds, of_images, of_cells, least, most = WORLDS[world]
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(300):
-        values = of_seeds * rng.normal(size=(6, 1)) + of_images * rng.normal(size=(1, 120))
-        values = values + of_cells * rng.normal(size=values.shape)
-        values[rng.random(values.shape).argsort(axis=1) >= 60] = np.nan  # half of them per seed
-        low, high = np.quantile(bootstrap_means(values, 400, rng), [0.025, 0.975])
-        hits += low <= 0 <= high
-    assert least <= hits / 300 <= most
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-3, -1.1, "lower"),
+        (-3, -0.9, "open"),  # without 0, but reaches inside the margin
+        (-0.9, 0.9, "none"),
+        (0.1, 0.9, "none"),  # without 0, but too small to matter
+        (-0.9, 1.1, "open"),
+        (-2, 2, "open"),
+        (1.1, 3, "higher"),
+        (np.nan, np.nan, "open"),
+    ],
+)
+def test_one_rule_reads_both_sides(low, high, expected):
+    assert contrast(low=low, high=high).reading(1) == expected
+    mirrored = {"lower": "higher", "higher": "lower"}.get(expected, expected)
+    assert contrast(low=-high, high=-low).reading(1) == mirrored
+    assert contrast(low=low, high=high, seeds=5).reading(1) == "open"
 
 
-def test_equal_generator_seeds_give_equal_intervals():
-    scores = long(np.random.default_rng(0).normal(size=(3, 9)), "a")
-    assert one_sample(scores, "m", "a") == one_sample(scores, "m", "a")
-    assert one_sample(scores, "m", "a").low != one_sample(scores, "m", "a", rng_seed=1).low
+def test_a_margin_is_above_0():
+    with pytest.raises(ValueError, match="-1"):
+        contrast().reading(-1)
+
+
+def test_robust_is_the_mean_over_seeds_of_medians():
+    values = [[1, 2, 900.0], [4, 5, np.nan], [-1, -1, -1]]
+    found = one_sample(long(values, "a"), "m", "a", robust=True)
+    assert found.effect == pytest.approx((2 + 4.5 - 1) / 3)
+    assert abs(found.high) < 30
+    values = np.array([[0, 0, 0, 0, 7, 8, 9.0, np.nan]])
+    assert np.nanmean(medians_as_means(values)) == pytest.approx(0)  # though most do not lie above
+
+
+def test_the_error_of_a_median_by_hand():
+    # 100 values: the 41st from either end, .98 roots of 100 from the middle, bound it in 95 %.
+    values = np.arange(100.0)[None] ** 2
+    made = medians_as_means(values)
+    error = (59**2 - 40**2) / (2 * 1.96)
+    np.testing.assert_allclose(np.unique(made), 2450.5 + 10 * error * np.array([-1, 1]))
+
+
+def test_medians_of_normal_values_scatter_as_is_known():
+    values = np.random.default_rng(0).normal(size=(200, 400))
+    errors = np.sqrt(medians_as_means(values).var(axis=1) / 400)
+    assert errors.mean() == pytest.approx(np.sqrt(np.pi / 2 / 400), rel=0.05)
+
+
+# Share of the seeds in the variance of a seed's mean, and how seeds and images are distributed.
+# Over 300 worlds a coverage of .95 varies by .025 (two standard errors).
+@pytest.mark.parametrize("seeds", [6, 10])
+@pytest.mark.parametrize(
+    "world", [(0.0, "normal", "very skewed"), (0.5, "skewed", "normal"), (1.0, "normal", "normal")]
+)
+def test_intervals_hold_the_truth(seeds, world):
+    coverage = simulated_coverage(seeds, *world, repetitions=300)
+    assert coverage["crossed"] >= 0.925
+    assert coverage["nadeau_bengio"] >= 0.925
+
+
+def test_intervals_that_forget_what_is_shared_miss_the_truth():
+    coverage = simulated_coverage(10, 0.0, repetitions=300)
+    assert coverage["seeds_alone"] < 0.92 < coverage["crossed"]
 
 
 def test_holm_by_hand():
@@ -173,16 +236,6 @@ def test_holm_by_hand():
     )
     assert [c.p for c in found] == [0.03, None, 0.01, 0.4, 0.02]
     assert holm([contrast()])[0].p_holm is None
-
-
-def test_equivalence_is_two_one_sided_tests():
-    wide = contrast(interval=(-0.4, 0.4), low=-0.6, high=0.6)
-    assert equivalent(wide, 0.5)  # the 95 % interval does not matter
-    assert not equivalent(wide, 0.4)
-    assert not equivalent(contrast(interval=(0.1, 0.6)), 0.5)
-    assert not equivalent(contrast(interval=(-0.6, 0.1)), 0.5)
-    with pytest.raises(ValueError, match="-1"):
-        equivalent(wide, -1)
 
 
 def test_errors_name_what_is_wrong():

@@ -1,6 +1,8 @@
 """`make verify` passes on what is on record, and fails when a number or the training is altered."""
 
 import dataclasses
+import os
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -96,7 +98,7 @@ def test_an_altered_training_fails_on_any_machine(what, monkeypatch):
 def test_verifying_passes_and_fails_when_a_number_is_altered(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(verify, "RECORD", tmp_path / "verify.csv")
     monkeypatch.setattr(verify.verify, "__defaults__", ((0,),))
-    with verify.environment(verify.KINDS["as it is"]):
+    with patch.dict(os.environ, verify.KINDS["as it is"]):
         once = verify.rerun(depths=(0,))
     record = pd.concat(once.assign(kind=kind) for kind in verify.KINDS)
     record.to_csv(verify.RECORD, index=False)

@@ -20,9 +20,21 @@ BOUNDS = np.arange(101) / 1000  # of the accuracy curves: 0 to 0.1
 BOUNDS_8BIT = np.arange(27)  # of the curves on 8-bit values: 0 to 26 of 255, just above 0.1
 BANDS = (0, 4, 8, 16, 32, 64)  # edges of the radial bands, cycles per image
 DETAIL_BANDS = {f"{low}_{high}": (low, high) for low, high in pairwise(BANDS)} | {
-    "8_up": (8, np.inf)  # what a pooled network may lose, corners of the spectrum included
+    # What networks may lose whose narrowest map is 8, 16, 32 or 64 pixels a side: all above its
+    # Nyquist frequency, corners of the spectrum included.
+    f"{low}_up": (low, np.inf)
+    for low in (4, 8, 16, 32)
 }
 BRIGHT = 0.7  # the lightness from which a pixel counts as bright, as white petals do
+
+# Pixels of petals by their true colour. Below a chroma of 10 a colour is nearly neutral. Among the
+# bright pixels of the daisies between the hues of orange (73 degrees) and yellow (103) in sRGB,
+# chroma has a mode near 70, of petals, and a rarest value at 52, below which grass begins. Of all
+# pixels of that yellow 90 % are bright, but only 38 % as bright as BRIGHT.
+PETAL_LIGHTNESS = 0.5
+WHITE_CHROMA, YELLOW_CHROMA = 10, 50  # at most, at least; Lab units
+YELLOW_HUES = (70, 105)  # degrees in the (a, b) plane
+OWN_BLOCK = 8  # pixels a side: what a pixel of the map stands for after three halvings
 
 BIN = 4  # width of the bins of the chroma histograms, Lab units
 CELL = 10  # width of the cells of `colour_rarity`, Lab units
@@ -118,7 +130,8 @@ def area_under_accuracy(
     """
     _check_pair(predicted, true)
     distance = np.hypot(*np.moveaxis(_scaled(predicted) - _scaled(true), 1, 0))  # (N, H, W)
-    weights = None if rarity is None else rarity[_cells(true)]
+    cells, _ = _bins(true, CELL)
+    weights = None if rarity is None else rarity[cells[:, 0], cells[:, 1]]
     return np.average(np.clip(1 - distance / top, 0, 1), axis=(1, 2), weights=weights)
 
 
@@ -152,9 +165,9 @@ def colour_rarity(chroma: np.ndarray, uniform: float = 0.5) -> np.ndarray:
 
     if not 0 < uniform <= 1:
         raise ValueError(f"uniform must be above 0 and at most 1, got {uniform}")
-    side = _cell(255.0) + 1
-    cells = np.ravel_multi_index(_cells(chroma), (side, side)).ravel()
-    counts = np.bincount(cells, minlength=side**2).reshape(side, side).astype(float)
+    cells, side = _bins(chroma, CELL)
+    cells = cells[:, 0] * side + cells[:, 1]
+    counts = np.bincount(cells.ravel(), minlength=side**2).reshape(side, side).astype(float)
     smooth = gaussian_filter(counts, 5 / CELL, mode="constant")
     share = smooth / smooth.sum()
     weight = 1 / ((1 - uniform) * share + uniform / GAMUT_CELLS)
@@ -301,16 +314,16 @@ def gain_and_coherence(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndar
     Returns
     -------
     gain
-        (N, 6), sum |P|^2 / sum |T|^2 over a and b and the frequencies of the
+        (N, 9), sum |P|^2 / sum |T|^2 over a and b and the frequencies of the
         band. NaN where the truth has no detail.
     coherence
-        (N, 6), Re sum P T* / sqrt(sum |P|^2 sum |T|^2), in [-1, 1]. NaN where
+        (N, 9), Re sum P T* / sqrt(sum |P|^2 sum |T|^2), in [-1, 1]. NaN where
         either has no detail: a constant is neither right nor wrong.
 
     Notes
     -----
-    A band above the Nyquist frequency is NaN. The last, "8_up", is all above 8
-    cycles per image, the corners of the spectrum beyond Nyquist included.
+    A band above the Nyquist frequency is NaN. "8_up" is all above 8 cycles per
+    image, the corners of the spectrum beyond Nyquist included.
 
     A gain is a ratio of powers, hence skewed over images: above 8 cycles those
     of a lightness table on the daisies have a median of 0.3, a mean of 0.7 and
@@ -332,7 +345,7 @@ def gain_and_coherence(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndar
 
 
 def lightness_coherence(lightness: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Return the coherence of lightness itself with the true chroma in `DETAIL_BANDS`, (N, 6).
+    """Return the coherence of lightness itself with the true chroma in `DETAIL_BANDS`, (N, 9).
 
     This is the floor: a network that passed the detail of its input on would
     reach it. Lightness may rise with a and fall with b, and a network is free
@@ -372,12 +385,68 @@ def bright_error(
     least
         The lightness from which a pixel is bright.
     """
-    _check_pair(predicted, true)
     _check_lightness(lightness, true)
-    bright = lightness[:, 0] >= least  # (N, H, W)
+    return error_over(predicted, true, lightness[:, 0] >= least)
+
+
+def error_over(predicted: np.ndarray, true: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the mean absolute error over some pixels, (N,), in [0, 1]; NaN where there are none.
+
+    Parameters
+    ----------
+    predicted, true : (N, 2, H, W) arrays in [0, 1]
+    chosen : (N, H, W) bool
+    """
+    _check_pair(predicted, true)
     error = np.abs(predicted - true).mean(axis=1, dtype=np.float64)
-    count = bright.sum(axis=(1, 2))
-    return _ratio(np.where(bright, error, 0).sum(axis=(1, 2)), count, count > 0)
+    count = chosen.sum(axis=(1, 2))
+    return _ratio(np.where(chosen, error, 0).sum(axis=(1, 2)), count, count > 0)
+
+
+def petal_classes(true: np.ndarray, lightness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tell which pixels are as white, and which as yellow, as petals in the light.
+
+    Of those from `PETAL_LIGHTNESS` on, by true chroma and hue: see the constants.
+
+    Parameters
+    ----------
+    true : (N, 2, H, W) array in [0, 1]
+    lightness : (N, 1, H, W) array in [0, 1]
+
+    Returns
+    -------
+    white, yellow : (N, H, W) bool
+    """
+    _check_lightness(lightness, true)
+    a, b = np.moveaxis(_scaled(true) - 128, 1, 0)
+    bright, chroma, hue = lightness[:, 0] >= PETAL_LIGHTNESS, np.hypot(a, b), np.arctan2(b, a)
+    least, most = np.radians(YELLOW_HUES)
+    yellow = bright & (chroma >= YELLOW_CHROMA) & (hue >= least) & (hue <= most)
+    return bright & (chroma <= WHITE_CHROMA), yellow
+
+
+def petal_auc(values: np.ndarray, white: np.ndarray, yellow: np.ndarray) -> np.ndarray:
+    """Return how well values tell the yellow pixels of an image from its white ones, (N,).
+
+    The area under the ROC curve: the chance that a yellow pixel has the higher value of the two,
+    equal ones counting half. NaN where an image lacks either.
+
+    Parameters
+    ----------
+    values : (N, H, W) array
+        Such as predicted b, or lightness taken negative.
+    white, yellow : (N, H, W) bool
+        From `petal_classes`.
+    """
+    from scipy.stats import rankdata
+
+    areas = []
+    for value, w, y in zip(values, white, yellow, strict=True):
+        ranks = rankdata(np.concatenate([value[y], value[w]]))
+        yellows, whites = y.sum(), w.sum()
+        pairs = ranks[:yellows].sum() - yellows * (yellows + 1) / 2  # in order, of all
+        areas.append(pairs / (yellows * whites) if yellows and whites else np.nan)
+    return np.array(areas, np.float64)
 
 
 def block_means(planes: np.ndarray, grid: int = 16) -> np.ndarray:
@@ -415,6 +484,25 @@ def block_r2(predicted: np.ndarray, true: np.ndarray, grid: int = 16) -> np.ndar
     return _ratio(covariance**2, variance * reference, defined)
 
 
+def own_block_r2(predicted: np.ndarray, side: int = OWN_BLOCK) -> np.ndarray:
+    """Return the share of a prediction's variance that its own block means explain, (N,).
+
+    1 for what is flat within blocks, whether it is right or wrong; about 1/side^2 for noise. Over
+    both channels; NaN where the prediction is constant. Arms are compared on one grid, that of
+    the narrowest map among them: on its own an unpooled network would score 1 as it stands.
+
+    Parameters
+    ----------
+    predicted : (N, 2, S, S) array in [0, 1]
+    side
+        Of a block, pixels; by default, a pixel of a map that was halved three times.
+    """
+    found = _centred(_scaled(predicted) / 255)
+    means = block_means(found, -(-found.shape[-1] // side))
+    variance, explained = ((x**2).mean(axis=(1, 2, 3)) for x in (found, means))
+    return _ratio(explained, variance, variance > SILENT)
+
+
 def image_scores(
     predicted: np.ndarray,
     true: np.ndarray,
@@ -440,7 +528,10 @@ def image_scores(
         `auc_25`, `auc_150_rebalanced`, `auc_25_rebalanced`; `ciede2000` (mean)
         and `ciede2000_median`; `psnr` in decibels, `ssim`; `colourfulness`,
         predicted over true; `histogram_intersection`; `gain_` and `coherence_`
-        of `DETAIL_BANDS`; `a_bias` and `b_bias` in Lab units; `block_r2`.
+        of `DETAIL_BANDS`; `a_bias` and `b_bias` in Lab units; `block_r2` and
+        `own_block_r2`; of the pixels of `petal_classes` `white_error`,
+        `yellow_error`, `petal_error` (both together), `petal_auc` of predicted b
+        and `petal_auc_lightness` of darkness, the same whatever is predicted.
 
     Raises
     ------
@@ -454,6 +545,7 @@ def image_scores(
     rgb, true_rgb = lab01_to_rgb(lightness, predicted), lab01_to_rgb(lightness, true)
     gain, coherence = gain_and_coherence(predicted, true)
     bias = colour_bias(predicted, true)
+    white, yellow = petal_classes(true, lightness)
     detail = {
         f"{kind}_{band}": values[:, k]
         for kind, values in (("gain", gain), ("coherence", coherence))
@@ -482,6 +574,12 @@ def image_scores(
         "b_bias": bias[:, 1],
         "bright_error": bright_error(predicted, true, lightness),
         "block_r2": block_r2(predicted, true),
+        "own_block_r2": own_block_r2(predicted),
+        "white_error": error_over(predicted, true, white),
+        "yellow_error": error_over(predicted, true, yellow),
+        "petal_error": error_over(predicted, true, white | yellow),
+        "petal_auc": petal_auc(predicted[:, 1], white, yellow),
+        "petal_auc_lightness": petal_auc(-lightness[:, 0], white, yellow),
     }
 
 
@@ -490,20 +588,19 @@ def _scaled(chroma: np.ndarray) -> np.ndarray:
     return np.asarray(chroma, np.float64) * 255
 
 
-def _cell(scaled: np.ndarray) -> np.ndarray:
-    """Return the cell of each a + 128 or b + 128; a cell is centred on 0."""
-    return np.rint((np.clip(scaled, 0, 255) - 128) / CELL).astype(np.int64) + 13
+def _bins(chroma: np.ndarray, width: int) -> tuple[np.ndarray, int]:
+    """Return the bin of each a and b, (N, 2, H, W) int from 0, and how many bins there are.
 
-
-def _cells(chroma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cells of a and of b, (N, H, W) each: an index into a table of the plane."""
-    return tuple(np.moveaxis(_cell(_scaled(chroma)), 1, 0))
+    They are so many Lab units wide, and one of them is centred on 0.
+    """
+    half = round(128 / width)
+    from_grey = np.clip(_scaled(chroma), 0, 255) - 128
+    return np.rint(from_grey / width).astype(np.int64) + half, 2 * half + 1
 
 
 def _histograms(chroma: np.ndarray) -> np.ndarray:
     """Return the counts of each image's a and b in bins of 4 units, (N, 2, 65)."""
-    bins = 256 // BIN + 1
-    index = np.rint((np.clip(_scaled(chroma), 0, 255) - 128) / BIN).astype(np.int64) + bins // 2
+    index, bins = _bins(chroma, BIN)
     planes = np.arange(len(chroma) * 2).reshape(-1, 2, 1, 1)
     counts = np.bincount((planes * bins + index).ravel(), minlength=planes.size * bins)
     return counts.reshape(-1, 2, bins)

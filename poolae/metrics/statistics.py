@@ -3,13 +3,21 @@
 A seed fixes the split, the initialisation and the batch order of every arm, so two arms are
 compared on the same images of the same seed. Seeds and images are both samples: another seed
 would train another network, another picture would be easier or harder, and a picture may be in
-the test part of several seeds. The interval therefore resamples both.
+the test part of several seeds. Intervals and tests count both, in closed form: `crossed_variance`
+has the formula.
+
+In simulated worlds a 95 % interval holds the truth in 93.7 to 98.1 % of 2,000 cases with 6 or 10
+seeds, whether seeds or images scatter and however skewed images are: `tests/intervals.py` makes
+`paper/reference/coverage.csv`. In 82 to 84 % where seeds alone scatter, as a lognormal; differences
+of the record's arms are no more skewed over seeds than normal ones (median .51 to .62 over pairs of
+arms, where that of six normal numbers is .55).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -17,7 +25,9 @@ import pandas as pd
 from poolae.settings import UserError
 
 LEVEL = 0.95
-MIN_SEEDS = 6  # for sign flips: of 2^6 = 64 the two extreme ones have p = 2/64 = .031
+POWER = 0.8
+MIN_SEEDS = 6  # the fewest for which intervals were seen to hold the truth
+TEST_TO_TRAINING = 1 / 3  # images: `data.split` divides 3:1
 
 
 @dataclass(frozen=True)
@@ -27,14 +37,17 @@ class Contrast:
     metric: str
     arms: tuple[str, ...]  # (a, b) for a minus b, (a,) for the mean of a
     effect: float
-    low: float  # interval at `level`
+    low: float  # interval at LEVEL: t on seeds - 1 degrees of freedom, see `crossed_variance`
     high: float
-    low_90: float  # interval at .9, for two one-sided tests at .05
-    high_90: float
-    p: float | None  # sign flips over seeds, two-sided; None with fewer than MIN_SEEDS
+    p: float | None  # two-sided, of the same t; None with fewer than MIN_SEEDS
     seeds: int
     images: int  # different ones, over all seeds
-    level: float = LEVEL
+    corrected_low: float | None  # interval of Nadeau and Bengio (2003); None with one seed
+    corrected_high: float | None
+    beats: float | None  # share of seeds whose mean is below the null; equal ones count half
+    beats_low: float | None  # its interval at LEVEL (Clopper and Pearson 1934)
+    beats_high: float | None
+    detectable: float | None  # least effect that is found with POWER at p = 1 - LEVEL
     p_holm: float | None = None
 
     @property
@@ -47,9 +60,28 @@ class Contrast:
         """Whether the interval speaks of other seeds; with one seed, it speaks of images alone."""
         return self.seeds > 1
 
+    def reading(self, margin: float) -> str:
+        """Read the interval against ± `margin`, the same way on both sides.
+
+        Returns
+        -------
+        str
+            "lower" or "higher" if all of it lies beyond the margin there, "none" if all of it
+            lies within, else "open", as it always is with fewer seeds than MIN_SEEDS.
+        """
+        if not margin > 0:
+            raise ValueError(f"margin must be above 0, got {margin}")
+        if self.seeds < MIN_SEEDS:
+            return "open"
+        if self.high < -margin:
+            return "lower"
+        if self.low > margin:
+            return "higher"
+        return "none" if -margin < self.low and self.high < margin else "open"
+
 
 def paired_contrast(
-    scores: pd.DataFrame, metric: str, a: str, b: str, resamples: int = 2000, rng_seed: int = 0
+    scores: pd.DataFrame, metric: str, a: str, b: str, robust: bool = False
 ) -> Contrast:
     """Return the mean over seeds of the mean over images of `metric` of `a` minus that of `b`.
 
@@ -60,10 +92,9 @@ def paired_contrast(
         which either score is missing or NaN are left out.
     metric, a, b
         The column, and the two arms.
-    resamples
-        Draws of the bootstrap, see `bootstrap_means`.
-    rng_seed
-        Of the bootstrap: equal seeds give equal intervals.
+    robust
+        Take the median over images of a seed's differences in place of their mean: for ratios,
+        such as gains, of which a few images hold most.
 
     Raises
     ------
@@ -73,16 +104,11 @@ def paired_contrast(
     cells = (_scores_of(scores, metric, a) - _scores_of(scores, metric, b)).dropna()
     if cells.empty:
         raise UserError(f"{a} and {b} share no image with {metric}: train both from one seed.")
-    return _contrast(cells, metric, (a, b), 0.0, resamples, rng_seed)
+    return _contrast(cells, metric, (a, b), 0.0, robust)
 
 
 def one_sample(
-    scores: pd.DataFrame,
-    metric: str,
-    arm: str,
-    null: float = 0.0,
-    resamples: int = 2000,
-    rng_seed: int = 0,
+    scores: pd.DataFrame, metric: str, arm: str, null: float = 0.0, robust: bool = False
 ) -> Contrast:
     """Return the mean over seeds of the mean over images of `metric`; p is that of `null`.
 
@@ -91,7 +117,7 @@ def one_sample(
     cells = _scores_of(scores, metric, arm).dropna()
     if cells.empty:
         raise UserError(f"{arm} has no {metric}: train and score it first.")
-    return _contrast(cells, metric, (arm,), null, resamples, rng_seed)
+    return _contrast(cells, metric, (arm,), null, robust)
 
 
 def holm(contrasts: Iterable[Contrast]) -> list[Contrast]:
@@ -106,90 +132,107 @@ def holm(contrasts: Iterable[Contrast]) -> list[Contrast]:
     return [c if c.p is None else replace(c, p_holm=float(next(corrected))) for c in contrasts]
 
 
-def equivalent(contrast: Contrast, margin: float) -> bool:
-    """Say whether two one-sided tests at .05 place the effect within ± `margin`.
+def crossed_variance(values: np.ndarray) -> tuple[float, float]:
+    """Return the variance of the mean over seeds of means over images, in its two parts.
 
-    That is, whether the 90 % interval lies inside (Schuirmann 1987).
-    """
-    if not margin > 0:
-        raise ValueError(f"margin must be above 0, got {margin}")
-    return -margin < contrast.low_90 and contrast.high_90 < margin
-
-
-def bootstrap_means(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Return bootstrap means over seeds of means over images, (resamples,) or fewer.
-
-    The pigeonhole bootstrap (Owen 2007, Annals of Applied Statistics 1, 386-411): seeds and
-    images are drawn with replacement independently of each other, and a cell counts as often as
-    its seed times its image.
-
-    Measured on 400 simulated data sets each (60 of 240 images per seed, normal effects), the
-    95 % interval covers 96 % to 100 % where the means of seeds scatter no more than image
-    sampling alone would make them. Where seeds are all that scatters, six of them are few: 84 %,
-    with three 76 % and with two 51 %. The sign flips do not share that weakness.
+    With v(s, i) = truth + seed(s) + image(i) + error(s, i), all random, the scatter of the seeds'
+    means m(s) knows of seeds and errors, but what the images that two seeds share add to both
+    means it cannot show. So the variance of the mean of S seeds is
+    var(m) / S, as if no image were shared, and the mean covariance of two of them,
+    var(image) times the mean over pairs of (images shared) / (images of one x images of other).
+    The products of two seeds' deviations at the images that they share estimate var(image),
+    without bias also where seeds have unequal numbers of images. If all share all, this is
+    (MS seeds + MS images - MS error) / (S I) of the analysis of variance.
 
     Parameters
     ----------
     values : (S, I) array
-        NaN where an image is not in the test part of a seed.
-    resamples
-        Draws. One that meets none of the cells that are there is left out.
+        NaN where an image is not in the test part of a seed; no seed without any.
+
+    Returns
+    -------
+    of_seeds, of_images
+        To be added. With one seed the first is 0 and the second var(v) / I, NaN with one image.
     """
-    seeds, images = values.shape
     there = np.isfinite(values)
-    seed_counts = _draw_counts(seeds, resamples, rng)  # (B, S)
-    image_counts = _draw_counts(images, resamples, rng)  # (B, I)
-    weight = image_counts @ there.T.astype(float)  # (B, S)
-    total = image_counts @ np.where(there, values, 0).T
-    seed_counts = seed_counts * (weight > 0)
-    drawn = seed_counts.sum(axis=1)
-    sums = (seed_counts * total / np.maximum(weight, 1)).sum(axis=1)
-    return sums[drawn > 0] / drawn[drawn > 0]
+    count, means = there.sum(axis=1), np.nanmean(values, axis=1)
+    deviations = np.where(there, values - means[:, None], 0)
+    if len(values) == 1:
+        return 0.0, (deviations**2).sum() / (count[0] * (count[0] - 1)) if count[0] > 1 else np.nan
+    pairs = np.triu_indices(len(values), 1)
+    shared = (there.astype(int) @ there.T)[pairs]
+    n, m = count[pairs[0]], count[pairs[1]]
+    # Deviations are from a seed's own mean, which holds its share of every image's effect.
+    expected = (shared * (1 - 1 / n - 1 / m + shared / (n * m))).sum()
+    products = (deviations @ deviations.T)[pairs].sum()
+    of_image = max(products / expected, 0) if expected > 0 else 0.0
+    return means.var(ddof=1) / len(values), of_image * (shared / (n * m)).mean()
 
 
-def sign_flip_p(differences: np.ndarray, rng_seed: int = 0) -> float | None:
-    """Return the two-sided p of a mean of 0 under flips of sign, None below MIN_SEEDS values.
+def medians_as_means(values: np.ndarray) -> np.ndarray:
+    """Return values whose mean over images is each seed's median, and scatters as that does.
 
-    All flips are enumerated, or 9,999 drawn where there are more than that.
+    Each value becomes the median plus or minus one size, by the side that it lies on: the
+    influence that it has on the median. The size is the median's standard error times the root
+    of the number of images, the error that of McKean and Schrader (1984): the distance of the two
+    ordered values between which the true median lies in 95 %, over 2 x 1.96.
+
+    Parameters
+    ----------
+    values : (S, I) array
+        As for `crossed_variance`.
     """
-    if len(differences) < MIN_SEEDS:
-        return None
-    from scipy import stats
-
-    test = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", vectorized=True, rng=rng_seed
-    )
-    return float(test.pvalue)
+    count = np.isfinite(values).sum(axis=1)
+    middle = np.nanmedian(values, axis=1, keepdims=True)
+    ordered = np.sort(values, axis=1)  # NaN last
+    first = np.maximum((count + 1) / 2 - 0.98 * np.sqrt(count), 1).round().astype(int)
+    seed = np.arange(len(values))
+    error = (ordered[seed, count - first] - ordered[seed, first - 1]) / (2 * 1.96)
+    side = np.sign(values - middle)
+    side -= np.nanmean(side, axis=1, keepdims=True)  # not 0 where many equal the median
+    return middle + side * (error * np.sqrt(count))[:, None]
 
 
 def _contrast(
-    cells: pd.Series,
-    metric: str,
-    arms: tuple[str, ...],
-    null: float,
-    resamples: int,
-    rng_seed: int,
+    cells: pd.Series, metric: str, arms: tuple[str, ...], null: float, robust: bool
 ) -> Contrast:
-    seed, seeds = pd.factorize(cells.index.get_level_values("seed"), sort=True)
-    image, images = pd.factorize(cells.index.get_level_values("image"), sort=True)
-    values = np.full((len(seeds), len(images)), np.nan)
-    values[seed, image] = cells
-    per_seed = np.nanmean(values, axis=1)
-    means = bootstrap_means(values, resamples, np.random.default_rng(rng_seed))
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2, 0.05, 0.95]
-    low, high, low_90, high_90 = map(float, np.quantile(means, tails))
-    return Contrast(
-        metric=metric,
-        arms=arms,
-        effect=float(per_seed.mean()),
-        low=low,
-        high=high,
-        low_90=low_90,
-        high_90=high_90,
-        p=sign_flip_p(per_seed - null, rng_seed),
-        seeds=len(seeds),
-        images=len(images),
-    )
+    from scipy import stats
+    from statsmodels.stats.proportion import proportion_confint
+
+    cells = cells.rename("score").reset_index()
+    values = cells.pivot_table("score", "seed", "image").to_numpy()
+    values = medians_as_means(values) if robust else values
+    means = np.nanmean(values, axis=1)
+    effect, (seeds, images) = float(means.mean()), values.shape
+    freedom = (seeds if seeds > 1 else images) - 1
+    error = sum(crossed_variance(values)) ** 0.5
+    reach = stats.t.ppf((1 + LEVEL) / 2, max(freedom, 1))
+    known = dict.fromkeys(("p", "corrected_low", "corrected_high", "detectable"))
+    known |= dict.fromkeys(("beats", "beats_low", "beats_high"))
+    if seeds >= MIN_SEEDS:
+        gap = abs(effect - null)
+        t = gap / error if error else np.inf if gap else 0.0
+        known["p"] = float(2 * stats.t.sf(t, freedom))
+    if seeds > 1:
+        corrected = float(reach * means.std(ddof=1) * np.sqrt(1 / seeds + TEST_TO_TRAINING))
+        known["corrected_low"], known["corrected_high"] = effect - corrected, effect + corrected
+        below = (means < null).sum() + (means == null).sum() / 2
+        interval = proportion_confint(below, seeds, alpha=1 - LEVEL, method="beta")
+        known["beats_low"], known["beats_high"] = map(float, interval)
+        known["beats"] = float(below / seeds)
+        known["detectable"] = float(error * _standard_errors(freedom))
+    low, high = float(effect - reach * error), float(effect + reach * error)
+    sizes = {"seeds": seeds, "images": images}
+    return Contrast(metric, arms, effect, low, high, **sizes, **known)
+
+
+@lru_cache
+def _standard_errors(freedom: int) -> float:
+    """Return how many standard errors an effect measures that a t test finds with POWER."""
+    from statsmodels.stats.power import TTestPower
+
+    nobs = freedom + 1
+    return TTestPower().solve_power(nobs=nobs, alpha=1 - LEVEL, power=POWER) * nobs**0.5
 
 
 def _scores_of(scores: pd.DataFrame, metric: str, arm: str) -> pd.Series:
@@ -201,10 +244,3 @@ def _scores_of(scores: pd.DataFrame, metric: str, arm: str) -> pd.Series:
             f"{arm} has two scores for {image} of seed {seed}: give each run an arm of its own."
         )
     return series
-
-
-def _draw_counts(size: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Return how often each of `size` things is drawn in `size` draws, (resamples, size)."""
-    drawn = rng.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * size)
-    return counts.reshape(resamples, size).astype(float)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from poolae import data, metrics
 from poolae.files import code_digest, replacing
 from poolae.metrics import BANDS
 from poolae.metrics.baselines import BASELINES, oracles
-from poolae.metrics.statistics import holm, paired_contrast
+from poolae.metrics.statistics import holm
+from poolae.paper import claims
 from poolae.paper.facts import band_names, published_curves
 from poolae.settings import DEPTHS, Settings
 from poolae.train.runs import Run, score
@@ -63,83 +65,88 @@ def baseline_scores(settings: Settings, results: str | os.PathLike) -> pd.DataFr
     DataFrame
         `kind`, `arm`, `image` and the columns of `runs.score`.
     """
-    images = data.load_for(settings)
+    split = data.load_for(settings)
+    test = split.test
 
     def make() -> pd.DataFrame:
-        lightness, chroma = images.train.in_memory()
-        answers = {
-            ("baseline", name): fit(lightness, chroma)(images.test.lightness)
-            for name, fit in BASELINES.items()
-        }
-        found = oracles(images.test.chroma)
-        answers |= {("oracle", name): answer for name, answer in found.items()}
-        return pd.concat(
-            score(answer, images).reset_index().assign(kind=kind, arm=name)
-            for (kind, name), answer in answers.items()
-        )
+        lightness, chroma = split.train.in_memory()
+        tables = []
+        for name, fit in BASELINES.items():
+            predict = fit(lightness, chroma)
+            # What loses the neighbourhood alone, and knows no shapes: the null for networks.
+            tiles = predict(data.shuffle_tiles(test.lightness, settings.split))
+            tiles = data.shuffle_tiles(tiles, settings.split, back=True)
+            table = score(predict(test.lightness), split).assign(kind="baseline", arm=name)
+            tables.append(
+                table.assign(scrambled_error=metrics.mean_absolute_error(tiles, test.chroma))
+            )
+        tables += [
+            score(answer, split).assign(kind="oracle", arm=name)
+            for name, answer in oracles(test.chroma).items()
+        ]
+        return pd.concat(tables).reset_index()
 
-    key = [
-        images.images.key,
-        settings.split,
-        code_digest("metrics/baselines", "metrics/scores", "data/colour"),
-    ]
+    code = code_digest("metrics/baselines", "metrics/scores", "data/colour", "data/images")
+    key = [split.images.key, settings.split, code]
     return _remembered(Path(results) / "baselines" / f"split{settings.split}.csv", key, make)
 
 
 def mixtures(found: Sequence[Run], results: str | os.PathLike) -> pd.DataFrame | None:
-    """Compare mixtures of depths with mixtures of seeds, where the runs are there.
+    """Compare mixtures of depths with mixtures of seeds, on every split whose runs are there.
 
     Parameters
     ----------
     found
-        Among them one run of each published depth, and as many of one depth from other seeds,
-        all of one split.
+        Runs, as `mixture_experts` takes them.
     results
-        Folder of the runs, where the comparison is kept.
+        Folder of the runs, where the comparisons are kept.
 
     Returns
     -------
     DataFrame or None
-        `mixture.compare_mixtures` with the images' names and `seed`, the split; None where the
-        runs are missing.
+        `mixture.compare_mixtures` with the images' names, `seed`, the split, and `arm`, such as
+        "gate over depths"; None where the runs are missing.
     """
-    experts = mixture_experts(found)
-    if experts is None:
+    tables = [_mixtures_of(*experts, results) for experts in mixture_experts(found)]
+    if not tables:
         return None
-    depths, seeds = experts
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(kind="mixture", arm=table["method"] + " over " + table["experts"])
+
+
+def _mixtures_of(depths: list[Run], seeds: list[Run], results: str | os.PathLike) -> pd.DataFrame:
     settings = depths[0].settings
-    images = data.load_for(settings)
+    split = data.load_for(settings)
 
     def make() -> pd.DataFrame:
         from poolae.metrics import mixture
 
         arrays = [
-            np.stack([np.asarray(run.predictions, np.float32) for run in some]) for some in experts
+            np.stack([np.asarray(run.predictions, np.float32) for run in experts])
+            for experts in (depths, seeds)
         ]
-        index = {name: row for row, name in enumerate(images.images.names)}
-        groups = images.images.groups[[index[name] for name in images.test.names]]
-        test = images.test
+        test, row = split.test, {name: k for k, name in enumerate(split.images.names)}
+        groups = split.images.groups[[row[name] for name in test.names]]
         frame = mixture.compare_mixtures(*arrays, test.chroma, test.lightness, groups)
-        frame["image"] = np.array(test.names)[frame["image"]]
-        return frame.assign(seed=settings.split)
+        return frame.assign(image=np.array(test.names)[frame["image"]], seed=settings.split)
 
     used = [run.about["fingerprint"] for run in (*depths, *seeds)]
     key = [used, code_digest("metrics", "data/colour")]
-    return _remembered(Path(results) / "mixtures.csv", key, make)
+    return _remembered(Path(results) / "mixtures" / f"split{settings.split}.csv", key, make)
 
 
-def mixture_experts(found: Sequence[Run]) -> tuple[list[Run], list[Run]] | None:
-    """Return one run per published depth, and as many of one depth, all of one split, if there."""
-    plain = [run for run in found if run.plain]
+def mixture_experts(found: Sequence[Run]) -> list[tuple[list[Run], list[Run]]]:
+    """Return a run of each published depth and as many seeds of one, for each split with both."""
+    experts = {}
     for extra in found:
-        s = extra.settings
-        if s.split == s.seed:
+        split = extra.settings.split
+        if split == extra.settings.seed:
             continue
-        depths = [r for r in plain if r.settings.seed == s.split]
-        seeds = [r for r in found if r.arm == extra.arm and r.settings.split == s.split]
+        depths = [r for r in found if r.plain and r.settings.seed == split]
+        seeds = [r for r in found if r.arm == extra.arm and r.settings.split == split]
         if len(depths) == len(DEPTHS) <= len(seeds):
-            return depths, seeds[: len(DEPTHS)]
-    return None
+            experts.setdefault(split, (depths, seeds[: len(DEPTHS)]))
+    return list(experts.values())
 
 
 def _remembered(path: Path, key: list, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -169,38 +176,48 @@ def _read_marked(path: Path, mark: str) -> pd.DataFrame | None:
 def compare(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the scores of every arm and seed over its test images: a row per kind, arm and seed.
 
-    They are uniform means, but for ratios to the truth (gain, colourfulness) medians: where the
-    truth is nearly grey, a ratio to it can be any size.
+    They are uniform means, but for `claims.RATIOS` to the truth medians.
     """
-    columns = [c for c in scores.columns if c not in ("kind", "arm", "seed", "image")]
     groups = scores.drop(columns="image").groupby(["kind", "arm", "seed"], sort=False)
     means = groups.mean().copy()
-    ratios = [c for c in columns if c.startswith("gain") or c == "colourfulness"]
+    ratios = [c for c in means if c.startswith(claims.RATIOS)]
     means[ratios] = groups[ratios].median()
     return means.copy().reset_index()
 
 
 def contrasts(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], metric: str) -> pd.DataFrame:
-    """Return `statistics.paired_contrast` of each pair whose arms are there, Holm-corrected.
+    """Return the contrast of each pair whose arms are there, with what it says.
 
     Returns
     -------
     DataFrame
-        Indexed by "a − b": `effect`, `low`, `high` (95 %), `p`, `p_holm`, `seeds`.
+        Indexed by "a − b": the numbers of `statistics.Contrast`, `p_holm` over these pairs, the
+        metric's `margin` and `unit`, and the `reading` by it.
     """
-    there = set(scores["arm"])
-    found = [paired_contrast(scores, metric, a, b) for a, b in pairs if {a, b} <= there]
-    rows = [{"contrast": " − ".join(c.arms), **vars(c)} for c in holm(found)]
-    columns = ["contrast", "effect", "low", "high", "p", "p_holm", "seeds"]
-    return pd.DataFrame(rows, columns=columns).set_index("contrast")
+    table, there = claims.with_derived(scores), set(scores["arm"])
+    found = [claims.contrast_of(table, metric, a, b) for a, b in pairs if {a, b} <= there]
+    unit = claims.METRICS[metric][1]
+    about = {"margin": unit.margin, "unit": unit.name}
+    rows = {
+        " − ".join(c.arms): claims.numbers_of(c) | about | {"reading": claims.read(c)}
+        for c in holm(found)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contrast")
 
 
 def detail(compared: pd.DataFrame, score: str) -> pd.DataFrame:
     """Return the mean over seeds of "gain" or "coherence": a row per arm, a column per band."""
-    bands = [f"{score}_{low}_{high}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
+    bands = [f"{score}_{low}_{high}" for low, high in pairwise(BANDS)]
     means = compared.groupby("arm", sort=False)[bands].mean().dropna(axis=1, how="all")
     means.columns = [column.removeprefix(f"{score}_").replace("_", "–") for column in means]
     return means
+
+
+def carried(size: int, halvings: int) -> str | None:
+    """Return the highest of `BANDS` below the Nyquist frequency of a halved map, "0–4" or such."""
+    nyquist = size / 2 / 2**halvings
+    whole = [f"{low}–{high}" for low, high in pairwise(BANDS) if high <= nyquist]
+    return whole[-1] if whole else None
 
 
 def surface(found: Sequence[Run]) -> pd.DataFrame:
@@ -261,13 +278,13 @@ def curves(compared: pd.DataFrame, kind: str) -> dict[str, np.ndarray]:
     return {name: rows[ACCURACIES].to_numpy() for name, rows in of_kind.groupby("arm", sort=False)}
 
 
-def margins_over_published(compared: pd.DataFrame, reference: str = "pool1") -> pd.DataFrame:
-    """Return accuracy minus the published one of `reference`: a row per arm, a column per bound."""
-    published = published_curves()[reference]
-    means = compared.groupby("arm", sort=False)[ACCURACIES].mean()
-    means.columns = metrics.BOUNDS
-    at = [float(bound) for bound in published.index]
-    return means[at] - published.to_numpy()
+def at_published_bounds(compared: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy at the published bounds: a row per arm, a column per bound.
+
+    It is that of 8-bit values, as the published curves are.
+    """
+    columns = {f"accuracy_8bit_{int(b * 255):02}": b for b in published_curves().index}
+    return compared.groupby("arm", sort=False)[list(columns)].mean().rename(columns=columns)
 
 
 def representative_images(found: Sequence[Run], count: int = 5) -> tuple[np.ndarray, pd.Series]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import warnings
@@ -16,6 +15,8 @@ import numpy as np
 from poolae import data, metrics
 from poolae.files import HEADLESS
 from poolae.paper import figures
+from poolae.paper.pictures import looks_of
+from poolae.paper.show import png_uri
 from poolae.settings import UserError
 from poolae.train.runs import Run
 
@@ -63,13 +64,7 @@ def live_progress(
     def watch(step: int, history: dict[str, np.ndarray]) -> None:
         figure = figures.new_figure(9.6, 2.3)
         loss, *places = figure.subplots(1, 2 + SAMPLES, width_ratios=(3, *[1] * (1 + SAMPLES)))
-        losses, window = history["loss"][:step], max(1, step // 50)
-        smooth = np.convolve(losses, np.ones(window) / window, "valid")
-        loss.plot(np.arange(1, step + 1), losses, color=colour, linewidth=0.6, alpha=0.45)
-        loss.plot(np.arange(window, step + 1), smooth, color=colour)
-        loss.set(xlabel="step", ylabel="L1 loss", yscale="log", xlim=(0, settings.steps))
-        loss.yaxis.set_major_formatter("{x:.3g}")
-        loss.yaxis.set_minor_formatter("{x:.2g}")
+        figures.loss_curve(loss, history["loss"][:step], colour).set_xlim(0, settings.steps)
         taken = sum(at <= step for at in steps)
         shown = np.linspace(0, max(taken - 1, 0), min(taken, SAMPLES)).astype(int)
         samples = [(f"step {steps[k]:,}", history["snapshots"][k]) for k in shown]
@@ -118,15 +113,8 @@ def explorer(found: Sequence[Run]) -> ipywidgets.Widget:
     upload.layout.width = narrow
     depth = control(ipywidgets.Dropdown, "depth", narrow, options=list(runs))
     seed = control(ipywidgets.Dropdown, "seed", narrow, options=list(runs[depth.value]))
-    bound = control(
-        ipywidgets.FloatSlider,
-        "bound",
-        wide,
-        value=0.05,
-        max=0.1,
-        step=0.005,
-        readout_format=".3f",
-    )
+    bounds = dict(value=0.05, max=0.1, step=0.005, readout_format=".3f")
+    bound = control(ipywidgets.FloatSlider, "bound", wide, **bounds)
     shown, said = ipywidgets.HTML(), ipywidgets.HTML()
 
     @lru_cache(maxsize=1)  # another bound needs no other prediction
@@ -190,14 +178,10 @@ def looks(
         of the second, which pixels are within the bound.
     """
     errors = np.abs(predicted - chroma)
-
-    def painted(planes: np.ndarray) -> list[np.ndarray]:
-        pair = [figures.chroma_picture(planes[k], c) for k, c in enumerate("ab")]
-        return [data.lab01_to_rgb(lightness, planes), *pair]
-
-    above = dict(zip(("truth", "a, truth", "b, truth"), painted(chroma), strict=True))
-    names = ("prediction", "a, prediction", "b, prediction")
-    below = dict(zip(names, painted(predicted), strict=True))
+    above, below = (
+        dict(zip((name, f"a, {name}", f"b, {name}"), looks_of(lightness, planes), strict=True))
+        for name, planes in (("truth", chroma), ("prediction", predicted))
+    )
     return {
         **above,
         f"error (black: {WORST})": 1 - np.clip(errors.mean(axis=0) / WORST, 0, 1),
@@ -211,7 +195,7 @@ def gallery(pictures: Mapping[str, np.ndarray]) -> str:
     """Return pictures as HTML, four to a row, in the colours of the page around them."""
     cells = "".join(
         '<figure style="margin: 0">'
-        f'<img alt="{escape(title)}" src="{_png_uri(picture)}" '
+        f'<img alt="{escape(title)}" src="{png_uri(picture)}" '
         'style="width: 100%; image-rendering: pixelated; outline: 1px solid #8888">'
         '<figcaption style="text-align: center; line-height: 1.5">'
         f"{escape(title)}</figcaption></figure>"
@@ -251,11 +235,3 @@ def picture_at(name: str, content: bytes, size: int) -> tuple[np.ndarray, np.nda
         raise UserError(f"{name} cannot be shown ({reason(error)}): choose another.") from None
     lightness, chroma = data.rgb_to_lab01(pixels[None].astype(np.float32) / 255)
     return lightness[0], chroma[0]
-
-
-def _png_uri(picture: np.ndarray) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

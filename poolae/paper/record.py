@@ -1,17 +1,18 @@
-"""Numbers of record: what is committed, and the figures that are drawn from it.
+"""Numbers of record: what is committed, and what follows from it without training.
 
-`figures/results.csv` holds the scores of a run of the whole study, and beside
-them those of the step up to the published scale, told apart by their column
-`profile`. `figures/samples.npz` holds what the study's networks make of pictures
-that may be shown. Every figure in figures/ is drawn from these or from the code
-alone.
+`figures/results.csv` holds the mean scores of every network and seed of the study, and beside them
+those at other scales and of other pictures, told apart by `profile` and `data`. Contrasts,
+verdicts, figures and tables are made from it; `figures/samples.npz` holds what the study's
+networks make of pictures that may be shown.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ import pandas as pd
 
 from poolae import data, metrics
 from poolae.files import REFERENCE, replacing
-from poolae.paper import claims, comparisons, facts, figures, words
-from poolae.paper.study import MATCHED_CONTRASTS, Study, neighbours
-from poolae.settings import BANDED, CONTROLS, DEPTHS, PROFILES, Settings, UserError
+from poolae.paper import claims, comparisons, facts, figures, pictures, words
+from poolae.paper.study import MATCHED_CONTRASTS, Comparison, Study
+from poolae.settings import BANDED, DEPTHS, PROFILES, Settings, UserError
 from poolae.train import runs
 
 FIGURES = Path(__file__).parents[2] / "figures"
@@ -30,29 +31,28 @@ README = FIGURES.parent / "README.md"
 TABLES = FIGURES / "README.md"  # the long ones
 # What carries the answer, of the matched family.
 CARRYING = {
-    "narrow − matched0": "an eighth of the resolution, with no wider context",
-    "matched3 − dilated": "the same, at equal wide context",
-    "dilated − matched0": "wider context, at full resolution",
-    "matched3 − narrow": "the same, at an eighth of the resolution",
-    "skip − matched3": "detail led past the bottleneck",
+    ("narrow", "matched0"): "an eighth of the resolution, with no wider context",
+    ("matched3", "dilated"): "the same, at equal wide context",
+    ("dilated", "matched0"): "wider context, at full resolution",
+    ("matched3", "narrow"): "the same, at an eighth of the resolution",
+    ("skip", "matched3"): "detail led past the bottleneck",
 }
-MARGIN = claims.MARGIN[claims.RANGE]
 DESCRIBED = REFERENCE / "daisies_described.json"
-RECORD = "standard"  # the profile whose contrasts, verdicts and samples are of record
-STUDY = (RECORD, "long")  # of its runs: the oscillation takes longer ones
+RECORD, RECORDED = "standard", "daisies"  # the profile and the data that answer the question
 STEP_UP = "full"
 DRAWINGS = 3  # the first synthetic daisies, among the samples
-WITHIN = {f"accuracy_{t:.3f}": f"within {t:g}" for t in (0.01, 0.02, 0.05, 0.1)}
+COUNTS = ("base_width", "steps", "parameters", "threads")
+ABOUT = ["profile", "data", "size", "base_width", "steps", "recipe", "precision", "parameters"]
+ABOUT += ["training_seconds", "commit", "processor", "threads", "test_images"]
 TEXT = dict(dtype=str, keep_default_na=False)  # so that pandas rewrites every byte as it was
 
 
 def write_results(results: Path, wanted: Sequence[Settings], name: str) -> list[Path]:
-    """Write what finished runs and the baselines beside them score, and what follows, as CSV.
+    """Write what finished runs, their mixtures and the baselines beside them score, as CSV.
 
-    `results.csv` holds a row per profile, arm, seed and split; rows of profiles that are not
-    among the runs stay as they are. Only runs of the profile `RECORD` also write
-    `contrasts.csv`, the differences between arms with their intervals, which need the scores of
-    every image, `claims.csv`, the verdicts, and `samples.npz`, of `write_samples`.
+    `results.csv` holds a row per profile, data, arm, seed and split; rows of profiles and data that
+    are not among the runs stay as they are. Runs of the profile `RECORD` on the photographs also
+    write `samples.npz`, of `write_samples`.
 
     Parameters
     ----------
@@ -62,75 +62,53 @@ def write_results(results: Path, wanted: Sequence[Settings], name: str) -> list[
         What to call the data.
     """
     study = Study(runs.find(results, wanted), results)
-    first = study.found[0]
-    others = [run for run in study.found if run not in study.ordinary]
     tables = [study.compared.assign(split=study.compared["seed"])]
-    tables += [
-        comparisons.compare(
-            run.scores.copy()
-            .reset_index()
-            .assign(kind="network", arm=run.arm, seed=run.settings.seed)
-        ).assign(split=run.settings.split)
-        for run in others
-    ]
+    if study.mixtures is not None:
+        means = study.mixtures.groupby(["kind", "arm", "seed"], sort=False)[["mean_absolute_error"]]
+        tables.append(means.mean().reset_index().assign(split=lambda mixed: mixed["seed"]))
+    for run in study.found:
+        if run not in study.ordinary:
+            scores = run.scores.copy().reset_index()
+            scores = scores.assign(kind="network", arm=run.arm, seed=run.settings.seed)
+            tables.append(comparisons.compare(scores).assign(split=run.settings.split))
     table = pd.concat(tables, ignore_index=True)
+    keys = ["kind", "arm", "seed", "split"]
     by_name = {(run.arm, run.settings.seed, run.settings.split): run for run in study.found}
     by_split = {run.settings.split: run for run in reversed(study.ordinary)}
-    columns: dict[str, list] = {}
-    for key in zip(table["arm"], table["seed"], table["split"], strict=True):
-        network = key in by_name
-        run = by_name[key] if network else by_split[key[2]]
-        s = run.settings
-        row = {
-            "profile": s.profile,
-            "data": s.data if s.data.startswith(BANDED) else name,
-            "size": s.size,
-            "base_width": s.base_width if network else None,
-            "steps": s.steps if network else None,
-            "recipe": s.recipe if network else None,
-            "precision": s.precision if network else None,
-            "parameters": run.about["parameters"] if network else None,
-            "training_seconds": round(run.about["training_seconds"], 1) if network else None,
-            "commit": run.about["commit"],
-            "processor": run.about["processor"] if network else None,
-            "threads": run.about["threads"] if network else None,
-            "test_images": run.about["test_images"],
-        }
-        for column, value in row.items():
-            columns.setdefault(column, []).append(value)
-    about = pd.DataFrame(columns)
-    for column in ("base_width", "steps", "parameters", "threads"):
-        about[column] = about[column].astype("Int64")
-    scores = [c for c in table if c not in ("kind", "arm", "seed", "split")]
-    table = pd.concat([table[["kind", "arm", "seed", "split"]], about, table[scores]], axis=1)
-    written = [_write(RESULTS, _beside_other_profiles(table))]
-    if first.settings.profile != RECORD:
-        return written
-    pairs = neighbours(study.published_arms)
-    frames = {
-        "published": study.contrasts(pairs),
-        "matched": study.contrasts(MATCHED_CONTRASTS),
-        "satellites": study.contrasts(study.satellite_pairs),
-    }
-    contrasts = pd.concat(
-        [frame.reset_index().assign(family=family) for family, frame in frames.items()]
-    )
-    return [
-        *written,
-        _write(RESULTS.with_name("contrasts.csv"), contrasts),
-        _write(RESULTS.with_name("ledger.csv"), study.ledger),
-        write_samples(study.first_runs(study.published_arms)),
+    rows = [
+        _about(by_name.get(key) or by_split[key[-1]], key in by_name, name)
+        for key in table[keys[1:]].itertuples(index=False, name=None)
     ]
+    about = pd.DataFrame(rows, columns=ABOUT).astype(dict.fromkeys(COUNTS, "Int64"))
+    table = pd.concat([table[keys], about, table.drop(columns=keys)], axis=1)
+    written = [_write(RESULTS, _beside_others(table))]
+    if (study.found[0].settings.profile, name) == (RECORD, RECORDED):
+        written.append(write_samples(study.first_runs(study.published_arms)))
+    return written
 
 
-def _beside_other_profiles(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows on record, as text, with those of this table's profiles replaced by it."""
+def _about(run: runs.Run, network: bool, name: str) -> dict:
+    """Return what a row of results says of its run, or a baseline's of one on the same split."""
+    s, about = run.settings, run.about
+    row = {**s.asdict(), **about, "data": s.data if s.data.startswith(BANDED) else name}
+    row["training_seconds"] = round(row["training_seconds"], 1)
+    always = ("profile", "data", "size", "commit", "test_images")
+    return {key: row[key] for key in ABOUT if network or key in always}
+
+
+def _beside_others(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows on record, as text, with those of this table's profile and data replaced."""
     rows = pd.read_csv(io.StringIO(_csv(table)), **TEXT)
     if RESULTS.exists():
         kept = pd.read_csv(RESULTS, **TEXT)
-        rows = pd.concat([kept[~kept["profile"].isin(rows["profile"])], rows]).fillna("")
+        own = kept[["profile", "data"]].agg(tuple, axis=1).isin(set(_pairs(rows)))
+        rows = pd.concat([kept[~own], rows]).fillna("")
     order = list(PROFILES)
     return rows.sort_values("profile", key=lambda names: names.map(order.index), kind="stable")
+
+
+def _pairs(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    return rows[["profile", "data"]].itertuples(index=False, name=None)
 
 
 def _csv(frame: pd.DataFrame) -> str:
@@ -198,9 +176,14 @@ def describe_daisies(source: str, sizes=(32, 64, 128)) -> Path:
 
 
 def draw_figures() -> list[Path]:
-    """Draw every committed figure from the committed numbers; return their paths.
+    """Draw every committed figure and write every table from the committed numbers.
 
     Equal numbers give equal bytes.
+
+    Returns
+    -------
+    list of Path
+        What was written.
     """
     from poolae.models import build
 
@@ -208,75 +191,41 @@ def draw_figures() -> list[Path]:
     for depth in DEPTHS:
         ax = figures.architecture(build(depth).stages, 128)
         drawn.append(_save(ax.figure, f"architecture-pool{depth}.svg"))
-    everything, contrasts, ledger = read_results()
-    compared = _of_study(everything)
-    published = _of_published(compared)
-    figure = figures.accuracy_figure(
-        metrics.BOUNDS,
-        comparisons.curves(published, "network"),
-        comparisons.curves(published, "baseline"),
-        facts.published_points() if compared["data"].iloc[0] == "daisies" else None,
-    )
-    drawn.append(_save(figure, "accuracy.svg"))
-    matched = contrasts[contrasts["family"] == "matched"].set_index("contrast")
-    if len(matched):
-        figure = figures.new_figure(7.2, 0.32 * len(matched) + 1.2)
-        figures.effects(figure.subplots(), matched, "difference of mean absolute error", MARGIN)
-        drawn.append(_save(figure, "matched.svg"))
-        networks = compared[compared["kind"] == "network"]
-        panels = [
-            (
-                family,
-                *(
-                    detail[detail.index.str.fullmatch(pattern)]
-                    for detail in (comparisons.detail(networks, k) for k in ("gain", "coherence"))
-                ),
-            )
-            for family, pattern in (
-                ("published", r"pool\d"),
-                ("matched", rf"matched\d|{'|'.join(CONTROLS)}"),
-            )
-        ]
-        drawn.append(_save(figures.detail_figure(panels), "detail.svg"))
-    above = _of_published(everything[everything["profile"] == STEP_UP])
-    if len(above):
-        figure = figures.depths_figure(
-            metrics.BOUNDS,
-            comparisons.curves(above, "network"),
-            {
-                k: v
-                for k, v in comparisons.curves(above, "baseline").items()
-                if k == "lightness table"
-            },
-            facts.published_points(),
-        )
-        drawn.append(_save(figure, "full.svg"))
+    found = scales(read_results())
+    study = found[0]
+    drawn.append(_save(study.accuracy_figure(), "accuracy.svg"))
+    drawn.append(_save(figures.effects_figure(study.effects(MATCHED_CONTRASTS)), "matched.svg"))
+    drawn.append(_save(figures.detail_figure(study.detail()), "detail.svg"))
+    above = [one for one in found if (one.profile, one.data) == (STEP_UP, RECORDED)]
+    if above:
+        drawn.append(_save(_full_figure(above[0]), "full.svg"))
     if samples := read_samples():
         drawn.append(_save(_samples_figure(samples), "samples.png"))
-    said = readme_findings(everything, contrasts, ledger)
+    ledgers = [one.ledger.assign(scale=one.name) for one in found]
+    drawn.append(_write(FIGURES / "ledger.csv", pd.concat(ledgers)))
+    contrasts = [
+        frame.reset_index().assign(family=family, metric=metric)
+        for family, pairs in study.families().items()
+        for metric, frame in study.effects(pairs).items()
+    ]
+    drawn.append(_write(FIGURES / "contrasts.csv", pd.concat(contrasts)))
     with replacing(TABLES) as temporary:
-        temporary.write_text(f"# The record\n\n{said}\n", "utf-8")
-    return [*drawn, TABLES, write_readme(everything, contrasts)]
+        temporary.write_text(f"# The record\n\n{findings(found)}\n", "utf-8")
+    return [*drawn, TABLES, write_readme(study)]
+
+
+def _full_figure(above: Scale):
+    baselines = comparisons.curves(above.published, "baseline")
+    shown = {name: baselines[name] for name in ("lightness table", "patch boosting")}
+    arms = comparisons.curves(above.published, "network")
+    return figures.depths_figure(metrics.BOUNDS, arms, shown, facts.published_points())
 
 
 def _samples_figure(samples: dict[str, np.ndarray]):
-    truth, chroma = (samples[key] / np.float32(255) for key in ("truth", "chroma"))
-    rows = [
-        [
-            data.lab01_to_rgb(planes[:1], planes[1:]),
-            planes[0],
-            *(data.lab01_to_rgb(planes[:1], one) for one in predicted),
-        ]
-        for planes, predicted in zip(truth, chroma, strict=True)
-    ]
-    headings = ["truth", "lightness", *samples["arms"]]
-    return figures.picture_grid(rows, headings, list(samples["pictures"]))
-
-
-def read_results() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return the committed scores, contrasts and ledger."""
-    names = ("results", "contrasts", "ledger")
-    return tuple(pd.read_csv(RESULTS.with_name(f"{name}.csv")) for name in names)
+    truth, predicted = (samples[key] / np.float32(255) for key in ("truth", "chroma"))
+    chromas = {"truth": truth[:, 1:]}
+    chromas |= {arm: predicted[:, k] for k, arm in enumerate(samples["arms"])}
+    return pictures.colours_grid(truth[:, :1], chromas, list(samples["pictures"]))
 
 
 def read_samples() -> dict[str, np.ndarray]:
@@ -288,174 +237,191 @@ def read_samples() -> dict[str, np.ndarray]:
         return dict(stored)
 
 
-def _of_study(compared: pd.DataFrame) -> pd.DataFrame:
-    return compared[compared["profile"].isin(STUDY)]
+class Scale(Comparison):
+    """What is on record of one profile and data: the mean scores of every arm and seed.
+
+    Parameters
+    ----------
+    rows
+        Of results.csv.
+    """
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        # Contrasts are made where each seed has a split of its own.
+        self.scores = rows[rows["seed"] == rows["split"]].copy().assign(image="all")
+        self.networks = rows[rows["kind"] == "network"]
+        self.one = self.networks.iloc[0]
+        self.profile, self.data, self.size = self.one[["profile", "data", "size"]]
+        self.is_daisies = self.data == RECORDED
+
+    @cached_property
+    def compared(self) -> pd.DataFrame:
+        """Its rows, which are means already."""
+        return self.scores[self.scores["kind"] != "mixture"]
+
+    @property
+    def seeds(self) -> int:
+        """How many there are of the published networks."""
+        return self.published["seed"].nunique()
+
+    @property
+    def name(self) -> str:
+        """Data, pixels, width and seeds."""
+        width = f"width {self.one['base_width']:.0f}"
+        return f"{self.data}, {self.size} px, {width}, {words.counted(self.seeds, 'seed')}"
+
+    @property
+    def scale(self) -> str:
+        """How large its runs are, in words, without seeds and data."""
+        one = self.one
+        return (
+            f"{self.size} × {self.size} pixels, base width {one['base_width']:.0f}, "
+            f"{one['steps']:,.0f} steps of recipe `{one['recipe']}` in {one['precision']}"
+        )
 
 
-def _of_published(compared: pd.DataFrame) -> pd.DataFrame:
-    known = compared["arm"].str.fullmatch(r"pool\d") & (compared["seed"] == compared["split"])
-    return compared[known | (compared["kind"] == "baseline")]
+def read_results() -> pd.DataFrame:
+    """Return the committed scores."""
+    return pd.read_csv(RESULTS).copy()  # in one block, where the parser leaves many
 
 
-def readme_answer(everything: pd.DataFrame, contrasts: pd.DataFrame) -> str:
+def scales(everything: pd.DataFrame) -> list[Scale]:
+    """Return what is on record at each scale and of each data set, that of the study first."""
+    ordinary = ~everything["data"].str.startswith(BANDED) & (everything["profile"] != "long")
+    groups = everything[ordinary].groupby(["profile", "data"], sort=False)
+    found = [Scale(rows) for _, rows in groups if (rows["kind"] == "network").any()]
+    return sorted(found, key=lambda one: (one.profile, one.data) != (RECORD, RECORDED))
+
+
+def frozen(study: Study) -> str:
+    """Say of which commit the claims are, and whether it is older than these runs."""
+    here = Path(claims.__file__)
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        options = dict(cwd=here.parent, capture_output=True, text=True)
+        return subprocess.run(["git", *arguments], **options)
+
+    try:
+        commit, day = git("log", "-1", "--format=%h %cs", "--", here.name).stdout.split()
+    except (OSError, ValueError):
+        return "This is no checkout of git, so that nothing tells when the claims were written."
+    if git("status", "--porcelain", "--", here.name).stdout:
+        return f"The claims were changed since commit {commit} of {day}: they are not fixed."
+    trained = {run.about["commit"].rstrip("+") for run in study.found}
+    older = all(git("merge-base", "--is-ancestor", commit, one).returncode == 0 for one in trained)
+    return (
+        f"Claims, contrasts, margins and rule are of commit {commit} of {day}, which is "
+        f"{'older' if older else 'not older'} than the runs of this report."
+    )
+
+
+def answer(study: Scale) -> str:
     """Answer the question in Markdown: a paragraph, and the contrasts that carry it."""
-    compared = _of_study(everything)
-    published = _of_published(compared)
-    gain = comparisons.detail(published[published["kind"] == "network"], "gain")
-    matched = contrasts[contrasts["family"] == "matched"].set_index("contrast")
-    rows = []
-    for name, change in CARRYING.items():
-        row = matched.loc[name]
-        interval = f"{row['effect']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-        rows.append([f"{change} ({name})", interval.replace("-", "−")])
+    effects = study.effects(CARRYING)
+    rows = {
+        f"{change} ({' − '.join(pair)})": [
+            words.interval(frame.loc[" − ".join(pair)]) for frame in effects.values()
+        ]
+        for pair, change in CARRYING.items()
+    }
+    table = pd.DataFrame.from_dict(rows, "index", columns=list(effects))
     return "\n\n".join(
         [
-            f"{words.accuracy_in_short(published)} {words.matched_in_short(matched, MARGIN)} "
-            f"{words.detail_in_short(gain)}",
-            _markdown(["At equal depth and parameters", "mean absolute error [95 %]"], rows),
-            f"Data: {_scale(published)}, {published['seed'].nunique()} seeds. Errors are of the "
-            "range [0, 1]; a positive difference is a loss.",
+            words.in_short(study),
+            _markdown(table.rename_axis("At equal depth and parameters").reset_index()),
+            f"Data: {study.data}; {study.scale}, {words.counted(study.seeds, 'seed')}. Differences "
+            "with 95 % intervals; a positive one is a loss. A ΔE (CIEDE2000) of about 1 is the "
+            "least that people see side by side. "
+            f"The verdicts: {words.verdicts_in_words(study.ledger)}",
         ]
     )
 
 
-def readme_findings(everything: pd.DataFrame, contrasts: pd.DataFrame, ledger: pd.DataFrame) -> str:
-    """Say in Markdown what the committed numbers hold: scale, scores, verdicts and sentences."""
-    compared = _of_study(everything)
-    published = _of_published(compared)
-    tested = published["test_images"]
-    plain = (compared["seed"] == compared["split"]) & ~compared["arm"].str.contains("-|oracle")
-    groups = compared[plain].groupby("arm", sort=False)
-    means = groups[["mean_absolute_error", *WITHIN]].mean()
-    scores = [
-        [arm, f"{row.iloc[0]:.4f}", *(f"{accuracy:.3f}" for accuracy in row.iloc[1:])]
-        for arm, row in means.iterrows()
-    ]
+def findings(found: Sequence[Scale]) -> str:
+    """Say in Markdown what the committed numbers hold: scale, scores, effects and verdicts."""
+    study = found[0]
+    tested = study.published["test_images"]
+    arms = [*study.published_arms, *study.matched_arms]
+    scores = words.score_table(study.compared[study.compared["kind"] != "oracle"], arms)
+    formats = words.formats(scores)
+    scores = scores.apply(lambda column: column.map(f"{{:{formats[column.name]}}}".format))
     sections = [
-        f"Data: {_scale(published)}, {published['seed'].nunique()} seeds, {tested.min()} to "
-        f"{tested.max()} test images; {_provenance(compared)}. "
-        "Errors are of the range [0, 1] of a and b; “within 0.05” is the share of values whose "
-        "error is at most 0.05.",
-        _markdown(["", "mean absolute error", *WITHIN.values()], scores),
-        words.verdict_on_lightness(published),
-        words.scatter(published),
+        f"Data: {study.data}; {study.scale}, {words.counted(study.seeds, 'seed')}, {tested.min()} "
+        f"to {tested.max()} test images; {_provenance(study)}. Errors are of the range [0, 1] of a "
+        "and b; “within 0.05” is the share of values whose error is at most 0.05.",
+        _markdown(scores.rename_axis("").reset_index()),
+        words.verdict_on_lightness(study.published),
+        words.scatter(study.published),
+        "## Pooling, context or capacity?",
+        "One thing changed at a time, at equal depth and parameters: differences with 95 % "
+        "intervals, the first network minus the second.",
+        words.effects_in_words(study.effects(MATCHED_CONTRASTS), MATCHED_CONTRASTS),
+        "## The claims",
+        f"What counts as nothing: {words.margins_in_words()}.",
+        _markdown(words.side_by_side(found)),
+        f"### {study.name}",
+        _markdown(words.verdict_table(study)),
+        "Every contrast that took part, or stands beside:",
+        _markdown(words.contrast_table(study.ledger)),
     ]
-    matched = contrasts[contrasts["family"] == "matched"].set_index("contrast")
-    if len(matched):
-        sections += [
-            "**Pooling, context or capacity?** One thing changed at a time, at equal depth and "
-            "parameters: differences of mean absolute error with 95 % intervals (negative: the "
-            "first network is better).",
-            words.matched_in_words(matched, MARGIN),
-        ]
-    shown = words.ledger_table(ledger)[["claim", "contrast", "effect [95 %]", "verdict"]]
-    sections += [
-        "**The claims of the original**, each judged by one interval:",
-        _markdown(list(shown), shown.to_numpy().tolist()),
-    ]
-    above = _of_published(everything[everything["profile"] == STEP_UP])
-    if len(above):
-        sections += step_up_in_words(above)
+    for above in found:
+        if (above.profile, above.data) == (STEP_UP, RECORDED):
+            sections += step_up_in_words(above)
     if samples := read_samples():
         sections += [
+            "## Samples",
             "![Synthetic daisies and photographs in colour, in lightness, and as each depth "
             "colours them](samples.png)",
             f"*What networks trained on {samples['training_images']} photographs of daisies, which "
             "this repository may not show, make of other pictures: the first "
             f"{DRAWINGS} drawings of the package and photographs that come with scikit-image "
-            f"(seed {samples['seed']}, {_scale(published, data=False)}).*",
+            f"(seed {samples['seed']}, {study.scale}).*",
         ]
     return "\n\n".join(sections)
 
 
-def step_up_in_words(compared: pd.DataFrame) -> list[str]:
-    """Say in Markdown how the networks of full width score beside the published curves.
-
-    Parameters
-    ----------
-    compared
-        Rows of `STEP_UP` alone.
-    """
-    networks = compared[compared["kind"] == "network"]
-    steps, original = networks["steps"].max(), PROFILES["published"]["steps"]
-    seeds = ", ".join(map(str, sorted(networks["seed"].unique())))
-    rows, below = [], []
-    for arm, (bounds, theirs) in facts.published_points().items():
-        own = networks[networks["arm"] == arm]
-        if own.empty:
-            continue
-        means = own[["mean_absolute_error", *comparisons.ACCURACIES]].mean()
-        ours = means[[f"accuracy_{bound:.3f}" for bound in bounds]].to_numpy()
-        margins = ours - theirs
-        beside = [
-            f"{curve[np.isclose(bounds, bound)].item():.3f}"
-            for bound in (0.05, 0.1)
-            for curve in (ours, theirs)
-        ]
-        least = f"{margins.min():+.3f} at {bounds[margins.argmin()]:g}"
-        rows.append([arm, f"{means['mean_absolute_error']:.4f}", *beside, least])
-        if (margins <= 0).any():
-            listed = ", ".join(f"{bound:g}" for bound in bounds[margins <= 0])
-            below.append(f"{arm} is not above it at {listed}")
-    everywhere = f"the {len(bounds)} published bounds, {bounds[0]:g} to {bounds[-1]:g}"
-    verdict = (
-        f"Of {everywhere}: {'; '.join(below)}."
-        if below
-        else f"Every depth is above its own published curve at each of {everywhere}: "
-        f"{', '.join(row[0] for row in rows)}."
-    )
-    table = compared[compared["arm"] == "lightness table"]
-    if len(table):
-        error, *within = table[["mean_absolute_error", "accuracy_0.050", "accuracy_0.100"]].mean()
-        shares = [cell for share in within for cell in (f"{share:.3f}", "")]
-        rows.append(["lightness table", f"{error:.4f}", *shares, ""])
-    head = ["", "mean absolute error", "within 0.05", "published", "within 0.1", "published"]
+def step_up_in_words(above: Scale) -> list[str]:
+    """Say in Markdown how the networks of full width score beside the published curves."""
+    steps, original = above.one["steps"], PROFILES["published"]["steps"]
+    table = words.published_table(above.published)
     return [
-        f"**One step up**: the published networks at full width. Data: {_scale(networks)}, "
-        f"{100 * steps / original:.2g} % of the original's {original:,}; seed {seeds}; "
-        f"{networks['test_images'].max()} test images; {_provenance(networks)}.",
-        _markdown([*head, "smallest margin, at bound"], rows),
-        f"{verdict} The published curves are of another split and of 8-bit values, read off a "
-        "figure to about ±0.003.",
+        "## One step up",
+        f"The published networks at full width. Data: {above.data}; {above.scale}, "
+        f"{100 * steps / original:.2g} % of the original's {original:,}; "
+        f"{words.counted(above.seeds, 'seed')}; {above.one['test_images']} test images; "
+        f"{_provenance(above)}.",
+        _markdown(table.rename_axis("").reset_index()),
+        f"Of the {len(facts.published_curves())} published bounds. Shares are of values rounded to "
+        "8 bits, as the published ones are, which were read off a figure to about ±0.003, of "
+        "another split and of images that were resized without antialiasing: antialiasing alone "
+        "gives the lightness table about .010 at .05.",
         "![Accuracy of each depth at full width beside its own published curve](full.svg)",
     ]
 
 
-def _scale(compared: pd.DataFrame, data: bool = True) -> str:
-    networks = compared[compared["kind"] == "network"]
-    one = networks.iloc[0]
-    return (f"{one['data']}; " if data else "") + (
-        f"{one['size']} × {one['size']} pixels, base width {one['base_width']:.0f}, "
-        f"{one['steps']:,.0f} steps of recipe `{one['recipe']}` in "
-        + " and ".join(networks["precision"].unique())
-    )
-
-
-def _provenance(compared: pd.DataFrame) -> str:
+def _provenance(study: Scale) -> str:
     """Say which commits the runs come from, how long they took and on what."""
-    networks = compared[compared["kind"] == "network"]
+    networks = study.networks
     commits = networks["commit"].value_counts()
-    named = commits.index[0]
-    if len(commits) > 1:
-        named = ", ".join(f"{commit} ({count} runs)" for commit, count in commits.items())
-        named += " (+: with changes not yet committed)" * any(commits.index.str.endswith("+"))
+    named = ", ".join(f"{commit} ({count} runs)" for commit, count in commits.items())
+    named += " (+: with changes not yet committed)" * any(commits.index.str.endswith("+"))
     hours = networks["training_seconds"].sum() / 3600
-    threads = sorted(networks["threads"].dropna().astype(int).unique())
-    each = " or ".join("one thread" if n == 1 else f"{n} threads" for n in threads)
-    machines = ", ".join(networks["processor"].dropna().unique())
+    counts = sorted(networks["threads"].astype(int).unique())
+    threads = " or ".join(words.counted(int(count), "thread") for count in counts)
+    machines = ", ".join(networks["processor"].unique())
     return (
         f"commit{'s' * (len(commits) > 1)} {named}; {hours:.1f} hours of training, "
-        f"{len(networks)} runs on {each} each ({machines})"
+        f"{words.counted(len(networks), 'run')} on {threads} each ({machines})"
     )
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    first, *lines = ["| " + " | ".join(line) + " |" for line in (head, *rows)]
-    return "\n".join([first, "|---" * len(head) + "|", *lines])
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [list(table), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write_readme(everything: pd.DataFrame, contrasts: pd.DataFrame) -> Path:
-    """Put `readme_answer` between its two marks in README.md.
+def write_readme(study: Scale) -> Path:
+    """Put `answer` between its two marks in README.md.
 
     Raises
     ------
@@ -468,8 +434,7 @@ def write_readme(everything: pd.DataFrame, contrasts: pd.DataFrame) -> Path:
     if not (found and also_found):
         raise UserError(f"{README} lacks {begin.strip()} or {end}: put the line back.")
     with replacing(README) as temporary:
-        answer = readme_answer(everything, contrasts)
-        temporary.write_text(f"{head}{begin}{answer}\n{end}{tail}", "utf-8")
+        temporary.write_text(f"{head}{begin}{answer(study)}\n{end}{tail}", "utf-8")
     return README
 
 

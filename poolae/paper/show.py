@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
@@ -95,8 +96,7 @@ def figure_html(fig: Figure, name: str, caption: str, alt: str) -> str:
     if not alt.strip():
         raise ValueError(f"figure {name!r} needs alternative text, got {alt!r}")
     png = _png(fig)
-    content = base64.b64encode(png).decode("ascii")
-    source = min(_svg_uri(_svg(fig)), f"data:image/png;base64,{content}", key=len)
+    source = min(_svg_uri(_svg(fig)), data_uri("png", png), key=len)
     width, height = (round(side / PNG_SCALE) for side in struct.unpack(">II", png[16:24]))
     return (
         f'<figure id="{identifier}">'
@@ -144,6 +144,21 @@ def table_html(
     )
 
 
+def data_uri(subtype: str, content: bytes) -> str:
+    """Return the bytes of an image, such as a "png", as a data URI."""
+    return f"data:image/{subtype};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def png_uri(picture: np.ndarray) -> str:
+    """Return a grey (H, W) or sRGB (H, W, 3) picture in [0, 1] as a PNG in a data URI."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    pixels = (255 * picture.clip(0, 1)).round().astype("uint8")
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return data_uri("png", file.getvalue())
+
+
 def _identifier(kind: str, name: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise ValueError(f"a name has lower-case letters, digits and hyphens only, got {name!r}")
@@ -164,13 +179,8 @@ def _svg(fig: Figure) -> str:
 
 def _png(fig: Figure) -> bytes:
     buffer = io.BytesIO()
-    fig.savefig(
-        buffer,
-        format="png",
-        bbox_inches="tight",
-        dpi=PNG_SCALE * CSS_DPI,
-        metadata={"Software": None},
-    )
+    options = {"dpi": PNG_SCALE * CSS_DPI, "metadata": {"Software": None}}
+    fig.savefig(buffer, format="png", bbox_inches="tight", **options)
     return buffer.getvalue()
 
 

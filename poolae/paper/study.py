@@ -1,26 +1,39 @@
-"""The whole study at hand: finished runs sorted by what they are for, and what follows from them.
+"""The whole study: scores of arms on one data set at one scale, and what follows from them.
 
-`03_evaluate` asks a `Study` for tables and arrays, `plots` draws them and
-`prose` says them. Everything is worked out when it is first asked for.
+A `Comparison` holds scores, of runs at hand (`Study`) or of record (`record.Scale`), and answers
+with tables and arrays, which `figures` draws and `words` says. Everything is worked out when it
+is first asked for.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from poolae import data
-from poolae.paper import claims, comparisons
-from poolae.settings import BANDED, EFFORT, FAMILIES
+from poolae import data, metrics
+from poolae.data import Part
+from poolae.metrics import BANDS, mixture
+from poolae.paper import claims, comparisons, facts, figures, pictures
+from poolae.settings import BANDED, CONTROLS, EFFORT, POOLINGS, UPSAMPLERS, from_name
 from poolae.train.runs import Run
 
 ERROR = "mean_absolute_error"
+JUDGED = ("ciede2000", ERROR)  # what effects are shown in; the first decides how they read
+SHOWN = {  # of an arm, in tables
+    ERROR: "error",
+    "train_test_gap": "test minus training",
+    "fine_coherence": "fine coherence",
+    "fine_gain": "fine gain",
+}
 # What each pair changes, with all else held still.
 MATCHED_CONTRASTS = {
     ("matched1", "matched0"): "one halving",
@@ -34,14 +47,114 @@ MATCHED_CONTRASTS = {
     ("lossless", "matched3"): "detail moved into channels, not dropped",
     ("lossless-ungrouped", "matched3"): "the same, without groups of channels",
     ("area4", "matched3"): "four times the bottleneck's area, at equal context",
-    ("area2", "area4"): "the same, again",
-    ("dilated", "area2"): "the same, a third time",
+    ("area2", "area4"): "four times that area",
+    ("dilated", "area2"): "four times that area again",
     ("skip", "matched3"): "detail led past the bottleneck",
 }
 
 
-class Study:
-    """Runs of one data set and profile, and the comparisons that they allow.
+class Comparison:
+    """Scores of arms on one data set at one scale, and the comparisons that they allow.
+
+    Attributes
+    ----------
+    scores
+        A row per arm, seed and test image: `kind` ("network", "baseline" or "oracle"), `arm`,
+        `seed`, `image` and the scores; or a row per arm and seed.
+    size
+        Side of the images, pixels.
+    name
+        Data, pixels, width and seeds.
+    is_daisies
+        Whether they are the original's photographs, which its claims are about.
+    """
+
+    scores: pd.DataFrame
+    size: int
+    name: str
+    is_daisies: bool
+    mixtures: pd.DataFrame | None = None
+
+    @cached_property
+    def compared(self) -> pd.DataFrame:
+        """Means over the test images: a row per kind, arm and seed."""
+        return comparisons.compare(self.scores)
+
+    def _arms(self, pattern: str) -> list[str]:
+        networks = self.compared.loc[self.compared["kind"] == "network", "arm"].unique()
+        return [arm for arm in networks if re.fullmatch(pattern, arm)]
+
+    @cached_property
+    def published_arms(self) -> list[str]:
+        """The published networks, by depth."""
+        return self._arms(r"pool\d(-published|-cleared)?")
+
+    @cached_property
+    def matched_arms(self) -> list[str]:
+        """The matched family and its controls."""
+        return sorted(self._arms(r"matched\d")) + [arm for arm in CONTROLS if self._arms(arm)]
+
+    @cached_property
+    def satellite_arms(self) -> list[str]:
+        """Variants of published and matched networks: other operators and bottlenecks."""
+        return self._arms(rf"(pool|matched)\d-(c\d+|{'|'.join((*POOLINGS, *UPSAMPLERS))})")
+
+    @cached_property
+    def published(self) -> pd.DataFrame:
+        """`compared` of the published networks and of the baselines."""
+        known = self.compared["arm"].isin(self.published_arms)
+        return self.compared[known | (self.compared["kind"] == "baseline")]
+
+    def baseline_means(self, metric: str) -> pd.Series:
+        """Return the mean of a score over the seeds' splits for each baseline."""
+        rows = self.compared[self.compared["kind"] == "baseline"]
+        return rows.groupby("arm", sort=False)[metric].mean()
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """The verdict on every claim: `claims.ledger`."""
+        return claims.ledger(pd.concat([self.scores, self.mixtures], ignore_index=True))
+
+    def effects(self, pairs: Iterable[tuple[str, str]]) -> dict[str, pd.DataFrame]:
+        """Return the paired differences of these arms, as far as they are there, by metric."""
+        pairs = list(pairs)
+        return {
+            claims.METRICS[metric][0]: comparisons.contrasts(self.scores, pairs, metric)
+            for metric in JUDGED
+        }
+
+    def families(self) -> dict[str, list[tuple[str, str]]]:
+        """Return the pairs that are contrasted in each family."""
+        return {
+            "published": neighbours(self.published_arms),
+            "matched": list(MATCHED_CONTRASTS),
+            "satellites": [(arm, arm.partition("-")[0]) for arm in self.satellite_arms],
+        }
+
+    def detail(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame, dict[str, str | None]]]:
+        """Return for each family its title, gain and coherence per band, and arm to `carried`."""
+        families = {"published": self.published_arms, "matched": self.matched_arms}
+        gain, coherence = (comparisons.detail(self.compared, k) for k in ("gain", "coherence"))
+        depths = {arm: from_name(f"{arm}-seed0").pool_depth for arm in sum(families.values(), [])}
+        carried = {arm: comparisons.carried(self.size, depth) for arm, depth in depths.items()}
+        return [
+            (title, gain.loc[arms], coherence.loc[arms], carried)
+            for title, arms in families.items()
+            if arms
+        ]
+
+    def accuracy_figure(self) -> Figure:
+        """Draw the published networks beside baselines, and on the daisies published curves."""
+        return figures.accuracy_figure(
+            metrics.BOUNDS,
+            comparisons.curves(self.published, "network"),
+            comparisons.curves(self.published, "baseline"),
+            facts.published_points() if self.is_daisies else None,
+        )
+
+
+class Study(Comparison):
+    """Runs of one data set and profile.
 
     Parameters
     ----------
@@ -74,33 +187,25 @@ class Study:
         self.surface = [r for r in own_split if r.settings.base in bases]
         self.bands = [r for r in here if r not in own]
         self.oscillating = [r for r in self.found if r not in here]
+        self.size = first.settings.size
 
-    def _arms(self, wanted) -> list[str]:
-        return list(dict.fromkeys(run.arm for run in self.ordinary if wanted(run)))
-
-    @property
-    def published_arms(self) -> list[str]:
-        """The published networks, by depth."""
-        return self._arms(lambda run: run.plain)
+    @cached_property
+    def is_daisies(self) -> bool:
+        return data.load_for(self.found[0].settings).images.is_daisies
 
     @property
-    def matched_arms(self) -> list[str]:
-        """The matched family and its controls."""
-        arms = self._arms(
-            lambda run: run.settings.family != "published" and run.arm == run.settings.base
-        )
-        family = [run.settings.family for arm in arms for run in self.first_runs([arm])]
-        return [arm for _, arm in sorted(zip(map(FAMILIES.index, family), arms, strict=True))]
+    def subject(self) -> str:
+        """What the pictures are of, as far as their source tells."""
+        source = self.found[0].settings.data
+        named = {"synthetic": "drawn daisies"}.get(source, source.rstrip("/").rpartition("/")[2])
+        return "daisies" if self.is_daisies else named
 
     @property
-    def satellite_arms(self) -> list[str]:
-        """Variants of published and matched networks: other operators and bottlenecks."""
-        return self._arms(lambda run: run.arm != run.settings.base)
-
-    @property
-    def satellite_pairs(self) -> list[tuple[str, str]]:
-        """Each of them, and the network that it varies."""
-        return [(run.arm, run.settings.base) for run in self.first_runs(self.satellite_arms)]
+    def name(self) -> str:
+        """Subject, pixels, width and seeds."""
+        one, seeds = self.found[0].settings, len({run.settings.seed for run in self.ordinary})
+        width = f"width {one.base_width}"
+        return f"this run: {self.subject}, {self.size} px, {width}, {seeds} seed{'s' * (seeds > 1)}"
 
     def first_runs(self, arms: Sequence[str]) -> list[Run]:
         """Return the first run of each of these arms."""
@@ -111,17 +216,6 @@ class Study:
     def scores(self) -> pd.DataFrame:
         """Scores of every test image: `comparisons.tabulate` of the ordinary runs."""
         return comparisons.tabulate(self.ordinary, self.results)
-
-    @cached_property
-    def compared(self) -> pd.DataFrame:
-        """Means over the test images: a row per kind, arm and seed."""
-        return comparisons.compare(self.scores)
-
-    @property
-    def published(self) -> pd.DataFrame:
-        """`compared` of the published networks and of the baselines."""
-        known = self.compared["arm"].isin(self.published_arms)
-        return self.compared[known | (self.compared["kind"] == "baseline")]
 
     @property
     def test_images(self) -> str:
@@ -142,48 +236,29 @@ class Study:
             f"{self.test_images} test images"
         )
 
-    def baseline_means(self, metric: str) -> pd.Series:
-        """Return the mean of a score over the seeds' splits for each baseline."""
-        rows = self.compared[self.compared["kind"] == "baseline"]
-        return rows.groupby("arm", sort=False)[metric].mean()
-
     @cached_property
     def mixtures(self) -> pd.DataFrame | None:
         """Mixtures of depths beside mixtures of seeds: `comparisons.mixtures`."""
         return comparisons.mixtures(self.found, self.results)
 
-    @property
-    def experts(self) -> tuple[list[Run], list[Run]] | None:
-        """The runs that are mixed: of every depth, and of one depth from several seeds."""
+    @cached_property
+    def experts(self) -> list[tuple[list[Run], list[Run]]]:
+        """The runs that are mixed, for each split: of every depth, and of one from more seeds."""
         return comparisons.mixture_experts(self.found)
 
     @property
     def mixed_arm(self) -> str:
         """The depth of which several seeds are mixed."""
-        return self.experts[1][0].arm
-
-    @cached_property
-    def ledger(self) -> pd.DataFrame:
-        """The verdict on every claim of the original: `claims.ledger`."""
-        return claims.ledger(self.scores, self.mixtures)
-
-    def contrasts(self, pairs: Iterable[tuple[str, str]], metric: str = ERROR) -> pd.DataFrame:
-        """Return the paired differences of these arms, as far as they are there."""
-        return comparisons.contrasts(self.scores, pairs, metric)
-
-    def detail(self, score: str, arms: Sequence[str]) -> pd.DataFrame:
-        """Return the mean "gain" or "coherence" of these arms: a column per band."""
-        return comparisons.detail(self.compared, score).loc[list(arms)]
+        return self.experts[0][1][0].arm
 
     def arms_table(self) -> pd.DataFrame:
         """Return what distinguishes the arms: a row each, from its first run."""
-        arms = [*self.published_arms, *self.matched_arms]
-        rows = {run.arm: self._describe(run) for run in self.first_runs(arms)}
-        return pd.DataFrame.from_dict(rows, orient="index")
+        runs = self.first_runs([*self.published_arms, *self.matched_arms])
+        return pd.DataFrame.from_dict({run.arm: self._describe(run) for run in runs}, "index")
 
     def _describe(self, run: Run) -> dict:
         about, s = run.about, run.settings
-        rows = self.compared[self.compared["arm"] == run.arm]
+        means = self._means(self.compared["arm"] == run.arm)
         return {
             "parameters": about["parameters"],
             "receptive field": about["receptive_field"],
@@ -191,69 +266,67 @@ class Study:
             "side of the bottleneck": s.size // 2**s.pool_depth,
             "values per pixel at the narrowest": about["bottleneck_values"] / s.size**2,
             "million MACs": about["macs"] / 1e6,
-            "coherence above 8 cycles": rows["coherence_8_up"].mean(),
-            "error": rows[ERROR].mean(),
+            "error": means.loc[run.arm, "error"],
+            "fine coherence": means.loc[run.arm, "fine coherence"],
             "seeds": sum(other.arm == run.arm for other in self.ordinary),
         }
+
+    def _means(self, chosen: pd.Series) -> pd.DataFrame:
+        """Return what tables of arms show of the chosen rows of `compared`, a row per arm."""
+        rows = claims.with_derived(self.compared[chosen].assign(image="all"))
+        means = rows.groupby("arm").mean(numeric_only=True).rename(columns=SHOWN)
+        return means.reindex(columns=list(SHOWN.values()))
 
     def satellites_table(self) -> pd.DataFrame:
         """Return parameters, bottleneck, error and gap of the satellites and what they vary.
 
         All on the seeds that every one of them has, so that the rows can be compared.
         """
-        named = dict.fromkeys(arm for pair in self.satellite_pairs for arm in reversed(pair))
-        runs = self.first_runs([arm for arm in named if self._arms(lambda r, a=arm: r.arm == a)])
+        arms = sorted({arm for pair in self.families()["satellites"] for arm in pair})
+        runs = self.first_runs([arm for arm in arms if self._arms(arm)])
         table = pd.DataFrame.from_dict({run.arm: self._describe(run) for run in runs}, "index")
-        rows = self.compared[self.compared["arm"].isin(table.index)]
-        seeds = set.intersection(*(set(part["seed"]) for _, part in rows.groupby("arm")))
-        means = rows[rows["seed"].isin(seeds)].groupby("arm").mean(numeric_only=True)
-        table["error"] = means[ERROR]
-        table["test minus training"] = means[ERROR] - means["training_error"]
-        table["gain above 8 cycles"] = means["gain_8_up"]
-        table["seeds"] = len(seeds)
-        kept = ["parameters", "receptive field", "side of the bottleneck"]
-        kept += ["values per pixel at the narrowest", "error"]
-        return table[[*kept, "test minus training", "gain above 8 cycles", "seeds"]]
+        chosen = self.compared["arm"].isin(table.index)
+        seeds = [set(rows["seed"]) for _, rows in self.compared[chosen].groupby("arm")]
+        shared = set.intersection(*seeds)
+        kept = table[["parameters", "receptive field", "side of the bottleneck"]]
+        kept = kept.join(table["values per pixel at the narrowest"])
+        means = self._means(chosen & self.compared["seed"].isin(shared))
+        return kept.join(means).assign(seeds=len(shared))
 
     def band_gains(self) -> dict[str, dict[str, np.ndarray]]:
         """Return bandwidth to depth to the gain in each band, NaN above the bandwidth."""
-        edges = comparisons.metrics.BANDS
         gains: dict[str, dict[str, np.ndarray]] = {}
         for run in self.bands:
             limit = int(run.settings.data.removeprefix(BANDED))
             means = run.scores.mean()
             values = [
                 means[f"gain_{low}_{high}"] if high <= limit else np.nan
-                for low, high in zip(edges, edges[1:], strict=False)
+                for low, high in pairwise(BANDS)
                 if low < run.settings.size / 2
             ]
             title = f"chroma up to {limit} cycles"
             gains.setdefault(title, {})[f"pool{run.settings.pool_depth}"] = np.array(values)
         return gains
 
-    def winners(self, rows: Sequence[int]) -> tuple[list[list[np.ndarray]], list[str]]:
-        """Return for each image its picture and who is nearest at each pixel, depths then seeds."""
-        from poolae.metrics import mixture
-        from poolae.paper import figures
-
-        depths, _ = self.experts
-        arms = [run.arm for run in depths]
-        test = data.load_for(depths[0].settings).test
+    def winners(self, count: int) -> list[list[np.ndarray]]:
+        """Return for each of some images its picture and who is nearest where: depths, seeds."""
+        experts = self.experts[0]
+        rows, _ = comparisons.representative_images(experts[0], count)
+        test = data.load_for(experts[0][0].settings).test
         maps = [
             mixture.winners(
                 np.stack([np.asarray(run.predictions[rows], np.float32) for run in some]),
                 test.chroma[rows],
             )
-            for some in self.experts
+            for some in experts
         ]
-        grid = [
+        return [
             [
                 data.lab01_to_rgb(test.lightness[row], test.chroma[row]),
-                *(figures.winner_picture(index[k], arms) for index in maps),
+                *(pictures.winner_picture(index[k], self.published_arms) for index in maps),
             ]
             for k, row in enumerate(rows)
         ]
-        return grid, arms
 
     def oscillation_curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, float | None]]:
         """Return the loss, smoothed loss and estimated period of each of the long runs."""
@@ -270,8 +343,8 @@ def neighbours(arms: Sequence[str]) -> list[tuple[str, str]]:
     return [(b, a) for i, a in enumerate(arms) for b in arms[i + 1 :]]
 
 
-def extremes_of_detail(loaded: data.Split, count: int = 2) -> list[int]:
-    """Return the test images with the most, then those with the least power above 8 cycles."""
-    power = comparisons.metrics.band_power(loaded.test.chroma)[..., 2:]
+def extremes_of_detail(test: Part, count: int = 2) -> list[int]:
+    """Return the images with the most, then those with the least power above 8 cycles."""
+    power = metrics.band_power(test.chroma)[..., 2:]
     ranked = np.argsort(np.nansum(power, axis=(1, 2)), kind="stable")
     return [*ranked[::-1][:count], *ranked[:count]]

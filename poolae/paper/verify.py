@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 
@@ -60,29 +60,12 @@ def rerun(kind: str = "as it is", depths: Sequence[int] = DEPTHS) -> pd.DataFram
         run = runs.train(settings_of(depth), results)
         numbers = {**run.scores.mean(), "last_losses": run.losses["loss"].tail(LAST).mean()}
         rows.append(
-            {
-                "arm": f"pool{depth}",
-                "kind": kind,
-                **{metric: float(f"{numbers[metric]:.{DIGITS}g}") for metric in METRICS},
-                "processor": run.about["processor"],
-                "model": processor_model(),
-                "threads": run.about["threads"],
-                "torch": run.about["versions"]["torch"],
-            }
+            {"arm": f"pool{depth}", "kind": kind}
+            | {metric: float(f"{numbers[metric]:.{DIGITS}g}") for metric in METRICS}
+            | {"processor": run.about["processor"], "model": processor_model()}
+            | {"threads": run.about["threads"], "torch": run.about["versions"]["torch"]}
         )
     return pd.DataFrame(rows)
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the block, and for processes that it starts."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def write_record() -> Path:
@@ -90,10 +73,8 @@ def write_record() -> Path:
     tables = []
     for kind, variables in KINDS.items():
         # PyTorch reads the variables once, when it is imported: hence another process.
-        with (
-            environment(variables),
-            ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-        ):
+        alone = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        with patch.dict(os.environ, variables), alone as pool:
             tables.append(pool.submit(rerun, kind).result())
     with replacing(RECORD) as temporary:
         pd.concat(tables).to_csv(temporary, index=False, lineterminator="\n")
@@ -102,7 +83,7 @@ def write_record() -> Path:
 
 def verify(depths: Sequence[int] = DEPTHS) -> pd.DataFrame:
     """Train networks again, as those of record were, and compare; see `compare`."""
-    with environment(KINDS["as it is"]):
+    with patch.dict(os.environ, KINDS["as it is"]):
         return compare(pd.read_csv(RECORD), rerun(depths=depths))
 
 
@@ -136,20 +117,15 @@ def compare(record: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
                 f"{RECORD} holds {new['arm']} {len(own)} times, not once for each of "
                 f"{', '.join(KINDS)}: restore the file."
             )
-        old, others = own.loc["as it is"], own.drop(index="as it is")
-        here = all(str(old[key]) == str(new[key]) for key in MACHINE)
-        for metric in METRICS:
-            changed = (others[metric] - old[metric]).abs().max()
-            digit = abs(old[metric]) * 10.0 ** (1 - DIGITS)
-            tolerance = 0.0 if here else max(FACTOR * changed, digit)
-            rows.append(
-                {
-                    "run": new["arm"],
-                    "metric": metric,
-                    "record": old[metric],
-                    "found": new[metric],
-                    "tolerance": tolerance,
-                    "same": abs(new[metric] - old[metric]) <= tolerance,
-                }
+        table = own[list(METRICS)].T
+        old, numbers = table["as it is"], new[list(METRICS)].astype(float)
+        changed = table.drop(columns="as it is").sub(old, axis=0).abs().max(axis=1)
+        here = all(str(own.loc["as it is", key]) == str(new[key]) for key in MACHINE)
+        tolerance = (FACTOR * changed).clip(lower=old.abs() * 10.0 ** (1 - DIGITS)) * (not here)
+        rows.append(
+            pd.DataFrame({"record": old, "found": numbers, "tolerance": tolerance}).assign(
+                run=new["arm"], same=(numbers - old).abs() <= tolerance
             )
-    return pd.DataFrame(rows)
+        )
+    columns = ["run", "metric", "record", "found", "tolerance", "same"]
+    return pd.concat(rows).rename_axis("metric").reset_index()[columns]

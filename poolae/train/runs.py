@@ -8,7 +8,8 @@ A run's folder holds
     scrambled.npy         the same, predicted from shuffled tiles that were put back after
     gradients.npy         on which input pixels the middle of the output depends, (H, W)
     scores.csv            one row per test image
-    run.json              settings, timing, machine; written last, so it marks the rest as whole
+    run.json              settings, timing, machine, digests of the other files; written last, so
+                          it marks the rest as whole
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -30,13 +31,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from poolae import data, metrics
-from poolae.files import RUN_FILE, build_folder, code_digest, replacing
+from poolae import building, data, metrics
+from poolae.files import RUN_FILE, build_folder, code_digest, module_digests, replacing
 from poolae.machine import check_memory, commit, processor, settle_in
 from poolae.settings import Settings, UserError, from_name, make_settings
 
 CHECKPOINT_FILE = "checkpoint.pt"  # gone when the run is finished
 SCORED = 256  # images whose metrics are computed together
+DECIDING = ("models", "train/loop", "train/optimisers", "train/parallel")  # the weights, of code
+SCORING = ("metrics/scores", "data/colour")
 
 
 @dataclass(frozen=True)
@@ -67,31 +70,52 @@ class Run:
         s = self.settings
         return bool(re.fullmatch(r"pool\d(-published|-cleared)?", s.arm)) and s.split == s.seed
 
+    def path(self, name: str) -> Path:
+        """Return the path of one of the run's files, as it was written.
+
+        Raises
+        ------
+        UserError
+            If it is missing or holds anything else.
+        """
+        path = self.folder / name
+        try:
+            stat = path.stat()
+            whole = _digest(path, stat.st_size, stat.st_mtime_ns) == self.about["files"][name]
+        except (OSError, KeyError):
+            whole = False
+        if not whole:
+            raise UserError(
+                f"{path} is not what was written when {self.name} was trained: remove the folder "
+                f"{self.folder} and run the same command again, which trains it anew."
+            )
+        return path
+
     @cached_property
     def losses(self) -> pd.DataFrame:
         """Columns `loss` (L1 of the batch) and `seconds`, indexed by step from 1."""
-        return pd.read_csv(self.folder / "losses.csv", index_col="step")
+        return pd.read_csv(self.path("losses.csv"), index_col="step")
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """One row per test image: `mean_absolute_error` and `accuracy_0.000` ... `_0.100`."""
-        path = self.folder / "scores.csv"
+        path = self.path("scores.csv")
         return pd.read_csv(path, index_col="image", encoding_errors="surrogateescape")
 
     @cached_property
     def predictions(self) -> np.ndarray:
         """Predicted chroma of the test images, (N, 2, H, W) float16 in [0, 1]."""
-        return np.load(self.folder / "predictions.npy", mmap_mode="r")
+        return np.load(self.path("predictions.npy"), mmap_mode="r")
 
     @cached_property
     def gradients(self) -> np.ndarray:
         """On which input pixels the middle of the output depends: `models.gradient_map`."""
-        return np.load(self.folder / "gradients.npy")
+        return np.load(self.path("gradients.npy"))
 
     @cached_property
     def snapshots(self) -> np.ndarray:
         """Predictions of the first test image along training, (K, 2, H, W) in [0, 1]."""
-        return np.load(self.folder / "snapshots.npy")
+        return np.load(self.path("snapshots.npy"))
 
     def accuracy_curve(self) -> np.ndarray:
         """Mean accuracy over the test images at each of `metrics.BOUNDS`."""
@@ -153,7 +177,7 @@ class Run:
         from poolae.models import build_for
 
         network = build_for(self.settings)
-        network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        network.load_state_dict(load_file(self.path("weights.safetensors")))
         return network.eval()
 
 
@@ -187,24 +211,34 @@ def train(
     images = data.load_for(settings)
     about = _read_about(folder)
     settings = _in_its_precision(settings, about)
-    mark = fingerprint(settings, images)
-    if about is None or about["fingerprint"] != mark:
-        check_memory(memory_needed(settings, images), f"Training {settings.name}")
-        about = _train(settings, images, folder, mark, watch)
-    scorer = code_digest("metrics/scores", "data/colour")
-    if about.get("scored_with") != scorer:
-        run = Run(folder, about)
-        scores = score(np.asarray(run.predictions, np.float32), images)
-        scrambled = np.load(folder / "scrambled.npy").astype(np.float32)
-        scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, images.test.chroma)
-        scores["training_error"] = about["training_error"]
-        with replacing(folder / "scores.csv") as temporary:
-            # A file name may hold bytes that are no UTF-8.
-            scores.to_csv(temporary, float_format="%.6g", errors="surrogateescape")
-        about["scored_with"] = scorer
-        with replacing(folder / RUN_FILE) as temporary:
-            temporary.write_text(json.dumps(about, indent=1))
+    mark, scorer = fingerprint(settings, images), code_digest(*SCORING)
+
+    def lacks(about: dict | None) -> bool:
+        return about is None or about["fingerprint"] != mark
+
+    if lacks(about) or about.get("scored_with") != scorer:
+        with building.held(folder):
+            about = _read_about(folder)  # another process may have trained it meanwhile
+            if lacks(about):
+                if about is not None:
+                    print(f"{settings.name} is trained again: {changes(about, settings, images)}.")
+                check_memory(memory_needed(settings, images), f"Training {settings.name}")
+                about = _train(settings, images, folder, mark, watch)
+            if about.get("scored_with") != scorer:
+                _score(Run(folder, about), images, scorer)
     return Run(folder, about)
+
+
+def _score(run: Run, images: data.Data, scorer: str) -> None:
+    scores = score(np.asarray(run.predictions, np.float32), images)
+    scrambled = np.load(run.path("scrambled.npy")).astype(np.float32)
+    scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, images.test.chroma)
+    scores["training_error"] = run.about["training_error"]
+    with replacing(run.folder / "scores.csv") as temporary:
+        # A file name may hold bytes that are no UTF-8.
+        scores.to_csv(temporary, float_format="%.6g", errors="surrogateescape")
+    run.about["scored_with"] = scorer
+    seal(run.folder, run.about, "scores.csv")
 
 
 def train_together(settings: Settings, results: str | os.PathLike) -> None:
@@ -276,9 +310,34 @@ def fingerprint(settings: Settings, images: data.Split) -> str:
         json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
         images.images.key,
         json.dumps([images.train.names, images.test.names]),
-        code_digest("models", "train/loop", "train/optimisers", "train/parallel"),
+        code_digest(*DECIDING),
     ]
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def changes(about: dict, settings: Settings, images: data.Data) -> str:
+    """Say what is no longer as it was when a run was trained.
+
+    Parameters
+    ----------
+    about
+        What the finished run says of itself.
+    settings, images
+        Of the run as it is wanted now.
+    """
+    before, now = about["settings"], settings.asdict()
+    said = [
+        f"{key} {before[key]} -> {value}"
+        for key, value in now.items()
+        if before[key] != value and key not in ("data", "profile")
+    ]
+    if about["data_key"] != images.images.key:
+        more = len(images.images.names) - about["images"]
+        count = f"{abs(more)} images {'added' if more > 0 else 'removed'}"
+        said.append(f"data changed: {count if more else 'as many images, but others'}")
+    code = module_digests(*DECIDING)
+    said += [f"{name}.py changed" for name in code if about["code"].get(name) != code[name]]
+    return "; ".join(said) or "how the images are divided changed"
 
 
 def results_folder(source: str, profile: str) -> Path:
@@ -428,7 +487,7 @@ def _fit(settings: Settings, images: data.Split, folder: Path, mark: str, watch=
 
 def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watch=None) -> dict:
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from poolae.models import effective_receptive_field, gradient_map
     from poolae.train.loop import device
@@ -449,6 +508,8 @@ def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watc
         "settings": settings.asdict(),
         "fingerprint": mark,
         "data_key": images.images.key,
+        "code": module_digests(*DECIDING),
+        "images": len(images.images.names),
         "training_images": len(images.train.names),
         "test_images": len(images.test.names),
         "parameters": network.parameter_count,
@@ -479,7 +540,7 @@ def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watc
     # The old mark goes first: until the new one is written, the folder is not a finished run.
     (folder / RUN_FILE).unlink(missing_ok=True)
     with replacing(folder / "weights.safetensors") as temporary:
-        save_file(weights, temporary, {"settings": json.dumps(settings.asdict())})
+        temporary.write_bytes(save(weights, {"settings": json.dumps(settings.asdict())}))
     with replacing(folder / "losses.csv") as temporary:
         losses.to_csv(temporary, float_format="%.6g")
     arrays = {
@@ -491,7 +552,20 @@ def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watc
     for name, array in arrays.items():
         with replacing(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, array)
-    with replacing(folder / RUN_FILE) as temporary:
-        temporary.write_text(json.dumps(about, indent=1))
+    seal(folder, about, "weights.safetensors", "losses.csv", *(f"{name}.npy" for name in arrays))
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return about
+
+
+def seal(folder: Path, about: dict, *names: str) -> None:
+    """Write run.json with the digests of files that have just been written."""
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    about["files"] = about.get("files", {}) | files
+    with replacing(folder / RUN_FILE) as temporary:
+        temporary.write_text(json.dumps(about, indent=1))
+
+
+@cache  # whoever reads two files of a run, or one twice
+def _digest(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

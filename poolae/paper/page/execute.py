@@ -9,14 +9,15 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from poolae.files import HEADLESS, RUN_FILE, cannot_write
 from poolae.machine import commit, processor
 from poolae.settings import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 def execute_notebook(
@@ -49,10 +50,6 @@ def execute_notebook(
         If a required parameter is not declared, a cell fails, does not run or takes too long, or
         the kernel dies.
     """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
     if not source.exists():
         raise UserError(f"{source} does not exist: choose a notebook of notebooks/.")
     about = {"commit": commit(), "processor": processor()}
@@ -63,70 +60,51 @@ def execute_notebook(
         )
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     partial = target.with_name(f".{os.getpid()}-{target.name}")
-    sockets = tempfile.TemporaryDirectory(prefix="poolae-")
     os.environ[HEADLESS] = "1"  # the kernel inherits it
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        papermill.execute_notebook(
-            source,
-            partial,
-            {k: v for k, v in given.items() if k in declared},
-            kernel_name="python3",
-            progress_bar=False,
-            execution_timeout=timeout,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # it calls a normal end an error
-            # Kernels that start at the same time can race for a TCP port; a socket has a name.
-            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets.name}/kernel"}),
-        )
-        _check_complete(partial, source, failed)
-        _note_origin(partial, about | _run_beside(target))
-    except PapermillExecutionError as error:
-        _keep(partial, failed)
-        if error.ename == "UserError":
-            raise UserError(error.evalue) from None
-        raise UserError(
-            f"{source}, cell {error.cell_index + 1}: {error.ename}: {error.evalue} "
-            f"The notebook as far as it ran is {failed}."
-        ) from None
+        with tempfile.TemporaryDirectory(prefix="poolae-") as sockets:
+            papermill.execute_notebook(
+                source,
+                partial,
+                {k: v for k, v in given.items() if k in declared},
+                kernel_name="python3",
+                progress_bar=False,
+                execution_timeout=timeout,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+                extra_arguments=["--IPKernelApp.log_level=50"],  # it calls a normal end an error
+                # Kernels that start at once can race for a TCP port; a socket has a name.
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+            )
+        notebook = nbformat.read(partial, 4)
+        if skipped := _skipped(notebook):
+            raise UserError(f"{source}: {skipped}. The notebook as far as it ran is {failed}.")
+        notebook.metadata.poolae = about | _run_beside(target)
+        nbformat.write(notebook, partial)
+        os.replace(partial, target)
+        failed.unlink(missing_ok=True)
     except KeyboardInterrupt:
         # nbclient leaves a task behind, whose traceback would bury the one line that matters.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         raise
-    except UserError:
-        raise
-    except Exception as error:  # nbclient has a type for each way in which a kernel dies
-        # Its timeout is an OSError too, but not one of the system, which has a number.
+    except Exception as error:
+        # A cell's timeout is an OSError too, but not one of the system, which has a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise cannot_write(target, error) from error
-        _keep(partial, failed)
-        cell = _last_cell_begun(failed)
-        message = (str(error).splitlines() or [""])[0].rstrip(".")
-        died = type(error).__name__ == "DeadKernelError"
-        cause = ", most likely for lack of memory (try JOBS=1)" * died
-        raise UserError(
-            f"{source}, cell {cell}: {type(error).__name__}: {message}{cause}. "
-            f"The notebook as far as it ran is {failed}."
-        ) from error
-    else:
-        os.replace(partial, target)
-        failed.unlink(missing_ok=True)
+        if partial.exists():
+            os.replace(partial, failed)
+        raise UserError(_in_words(error, source, failed)) from error
     finally:
-        sockets.cleanup()
         partial.unlink(missing_ok=True)
 
 
-def _check_complete(executed: Path, source: Path, failed: Path) -> None:
-    import nbformat
-
-    notebook = nbformat.read(executed, 4)
-    code = [(i, c) for i, c in enumerate(notebook.cells, 1) if c.cell_type == "code" and c.source]
-    skipped = [i for i, cell in code if cell.execution_count is None]
-    if skipped or notebook.metadata.papermill.get("exception"):
-        _keep(executed, failed)
-        at = f"cell {skipped[0]} did not run" if skipped else "a cell left the kernel"
-        raise UserError(f"{source}: {at}. The notebook as far as it ran is {failed}.")
+def _skipped(notebook: nbformat.NotebookNode) -> str:
+    """Say what kept an executed notebook from being whole; nothing if it is."""
+    for position, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type == "code" and cell.source and cell.execution_count is None:
+            return f"cell {position} did not run"
+    return "a cell left the kernel" if notebook.metadata.papermill.get("exception") else ""
 
 
 def _run_beside(target: Path) -> dict[str, str]:
@@ -137,26 +115,25 @@ def _run_beside(target: Path) -> dict[str, str]:
     return {"device": about["device"], "precision": about["settings"]["precision"]}
 
 
-def _note_origin(executed: Path, about: Mapping[str, str]) -> None:
-    import nbformat
-
-    notebook = nbformat.read(executed, 4)
-    notebook.metadata.poolae = dict(about)
-    nbformat.write(notebook, executed)
+def _in_words(error: Exception, source: Path, failed: Path) -> str:
+    """Say what became of an execution, of which `failed` holds what there is."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, PapermillExecutionError):
+        if error.ename == "UserError":
+            return error.evalue
+        cell, message = error.cell_index + 1, f"{error.ename}: {error.evalue}"
+    else:  # nbclient has a type for each way in which a kernel dies
+        cell, message = _last_cell_begun(failed), f"{type(error).__name__}: {error}"
+        message = message.splitlines()[0].rstrip(".: ")
+        died = type(error).__name__ == "DeadKernelError"
+        message += ", most likely for lack of memory (try JOBS=1)." if died else "."
+    return f"{source}, cell {cell}: {message} The notebook as far as it ran is {failed}."
 
 
 def _last_cell_begun(partial: Path) -> int:
     """Return the number, from 1, of the cell in which an execution broke off; 0 if before all."""
-    import nbformat
-
-    if not partial.exists():
-        return 0
-    cells = nbformat.read(partial, 4).cells
+    cells = nbformat.read(partial, 4).cells if partial.exists() else []
     # Papermill calls it complete whatever became of it, but notes no start of those that follow.
     begun = [cell.metadata.get("papermill", {}).get("start_time") for cell in cells]
     return max((i for i, start in enumerate(begun, 1) if start), default=0)
-
-
-def _keep(partial: Path, failed: Path) -> None:
-    if partial.exists():
-        os.replace(partial, failed)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from html import escape
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +19,18 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from traitlets.config import Config
 
+from poolae.files import replacing
+from poolae.paper.page.number import REFERENCES, finish, mathml, slug
 from poolae.paper.show import table_html
 from poolae.settings import UserError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-from poolae.files import replacing
-from poolae.paper.page.number import HOISTED, finish, first_repeated, load_references, mathml, slug
 
-HERE = Path(__file__).parent
-TEMPLATE = HERE / "template"
 
+TEMPLATE = Path(__file__).parent / "template"
+
+HOISTED = ("abstract", "key-figure")
 DROPPED = {"parameters", "injected-parameters", "hide"}
 # Richest first. A widget or a script says nothing in a page that runs neither.
 SHOWN_TYPES = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg")
@@ -43,24 +44,7 @@ class Section:
 
     path: Path
     prefix: str  # begins the ids of its cells; unique in the report
-    title: str | None = None  # heading to put above a notebook that does not begin with its own
     parent: str | None = None  # prefix of the chapter it continues, without that one's `once` cells
-
-
-def _template(name: str) -> str:
-    return (TEMPLATE / name).read_text(encoding="utf-8")
-
-
-def _embedded(tools: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the page's scripts read, by name: data as JSON, and the worker's program."""
-    data = {}
-    if "curves" in tools:
-        data["explorer"] = {name: tools[name] for name in ("curves", "samples") if name in tools}
-    if "networks" in tools:
-        data["networks"] = tools["networks"]
-    # As an escape, no text can end the script element that it stands in.
-    texts = {name: json.dumps(value).replace("<", "\\u003c") for name, value in data.items()}
-    return texts | ({"colouriser": _template("colouriser.js")} if "networks" in tools else {})
 
 
 # Notebooks -------------------------------------------------------------------------------------
@@ -97,16 +81,11 @@ def _fault(cell: NotebookNode) -> str | None:
     return None
 
 
-def _computed(notebook: NotebookNode) -> date | None:
-    end = notebook.metadata.get("papermill", {}).get("end_time")
-    return datetime.fromisoformat(end).date() if end else None
-
-
 def merge(sections: Sequence[Section], notebooks: Sequence[NotebookNode]) -> NotebookNode:
     """Concatenate the sections' published cells, with ids that repeat in every rendering."""
     prefixes = [section.prefix for section in sections]
-    if repeated := first_repeated(prefixes):
-        raise UserError(f"Two sections have the prefix {repeated!r}: give each its own.")
+    if repeated := {prefix for prefix in prefixes if prefixes.count(prefix) > 1}:
+        raise UserError(f"Two sections have the prefix {min(repeated)!r}: give each its own.")
     parents = {section.parent for section in sections if section.parent}
     if strangers := parents - set(prefixes):
         raise UserError(f"No section has the prefix {min(strangers)!r}, named as a parent.")
@@ -114,11 +93,12 @@ def merge(sections: Sequence[Section], notebooks: Sequence[NotebookNode]) -> Not
     for section, notebook in zip(sections, notebooks, strict=True):
         cells += _published(section, notebook, repeats=section.prefix in parents)
     for role in HOISTED:
-        sources = [
-            cell.metadata.poolae.source for cell in cells if cell.metadata.poolae.role == role
-        ]
+        tagged = [cell for cell in cells if cell.metadata.poolae.role == role]
+        sources = [cell.metadata.poolae.source for cell in tagged]
         if len(sources) > 1:
             raise UserError(f"{sources[0]} and {sources[1]} are both tagged {role!r}: keep one.")
+        if tagged and not tagged[0].get("outputs", [tagged[0].source]):
+            raise UserError(f"{sources[0]} is tagged {role!r} and shows nothing.")
     return nbformat.v4.new_notebook(cells=cells, metadata={"language_info": LANGUAGE})
 
 
@@ -130,27 +110,23 @@ def _published(
     Where a chapter repeats a notebook, what is told once stands at the chapter's level, and all
     else one below, in the first run as in those that follow.
     """
-    title_rank = 3 if section.parent else 2
-    once_rank = title_rank + (section.title is not None)
-    rank = max(3, once_rank) if repeats else once_rank
-    about = {"section": section.prefix, "role": "", "input_shown": True}
     shared = repeats or section.parent
     file = f"{section.path.name} for {section.prefix}" if shared else section.path.name
-    if section.title is not None:
-        heading = nbformat.v4.new_markdown_cell(f"# {section.title}", id=f"{section.prefix}-title")
-        heading.metadata.poolae = {**about, "source": file, "rank": title_rank}
-        yield heading
     for position, cell in enumerate(notebook.cells, start=1):
         tags = set(cell.metadata.get("tags", []))
         if tags & DROPPED or (section.parent and "once" in tags) or cell.cell_type == "raw":
             continue
+        following = notebook.cells[position : position + 1]
+        if "with-next" in tags and not any(one.get("outputs") for one in following):
+            continue
         cell.id = f"{section.prefix}-{position}"
-        cell.metadata.poolae = {
-            **about,
-            "source": f"{file}, cell {position}",
-            "rank": once_rank if "once" in tags else rank,
-            "role": next((role for role in HOISTED if role in tags), ""),
-        }
+        about = cell.metadata.poolae = NotebookNode(
+            section=section.prefix,
+            source=f"{file}, cell {position}",
+            rank=3 if shared and "once" not in tags else 2,
+            role=next((role for role in HOISTED if role in tags), ""),
+            listed=False,
+        )
         if cell.cell_type == "code":
             cell.outputs = [
                 output
@@ -159,8 +135,8 @@ def _published(
             ]
             shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
             draws = any("<figure" in html for html in shown)
-            cell.metadata.poolae.input_shown = draws or "hide-input" not in tags
-            cell.metadata.poolae.stamp = _stamp(notebook, cell)
+            about.listed = (draws or "hide-input" not in tags) and bool(cell.source.strip())
+            about.stamp = _stamp(notebook, cell)
         yield cell
 
 
@@ -204,33 +180,45 @@ def _lasting(seconds: float) -> str:
 
 def export(notebook: NotebookNode, paper: Mapping[str, Any]) -> str:
     """Export the merged notebook through the project's template."""
-    priority = {"display_data_priority": [*SHOWN_TYPES, "text/plain"]}
-    exporter = HTMLExporter(
-        config=Config({"NbConvertBase": priority}),
-        template_name=TEMPLATE.name,
-        extra_template_basedirs=[str(TEMPLATE.parent)],
-        filters={"prose": prose},
-    )
-    exporter.environment.globals["paper"] = paper
+    exporter, renderer = _exporter(), Renderer()
+    exporter.register_filter("prose", renderer.prose)
+    exporter.environment.globals["paper"] = {**paper, "notes": renderer.notes}
     return exporter.from_notebook_node(notebook)[0]
 
 
-def prose(markdown: str, cell: NotebookNode) -> str:
-    """Convert a cell's Markdown to HTML, with its mathematics as MathML."""
-    where = cell.metadata.poolae.source
-    renderer = _Renderer(where, attachments=cell.get("attachments", {}))
-    names = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
-    html, state = MarkdownWithMath(renderer, plugins=map(import_plugin, names)).parse(markdown)
-    if unused := set(state.env.get("ref_footnotes", {})) - set(state.env.get("footnotes", [])):
-        name = min(unused).lower()
-        raise UserError(f"{where} has a footnote [^{name}] that its text never calls: call it.")
-    return html
+@cache  # it compiles the template
+def _exporter() -> HTMLExporter:
+    return HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": [*SHOWN_TYPES, "text/plain"]}}),
+        template_name=TEMPLATE.name,
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        filters={"slug": slug, "table": table_html},
+    )
 
 
-class _Renderer(IPythonRenderer):
-    def __init__(self, where: str, **options: Any):
-        super().__init__(escape=False, exclude_anchor_links=True, **options)
-        self.where = where
+class Renderer(IPythonRenderer):
+    """Markdown of cells as HTML: mathematics as MathML, footnotes numbered through the page."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True)
+        plugins = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
+        self.parser = MarkdownWithMath(self, plugins=map(import_plugin, plugins))
+        self.texts = 0
+        self.notes: dict[tuple[int, str], dict] = {}  # by text and key, in the order of the calls
+
+    def prose(self, markdown: str, cell: NotebookNode) -> str:
+        """Convert a text of a cell; the texts have to come in the order of the page."""
+        self.texts += 1
+        self.where = cell.metadata.poolae.source
+        self.attachments = cell.get("attachments", {})
+        html, state = self.parser.parse(markdown)
+        defined, called = (state.env.get(key, ()) for key in ("ref_footnotes", "footnotes"))
+        if unused := set(defined) - set(called):
+            name = min(unused).lower()
+            raise UserError(
+                f"{self.where} has a footnote [^{name}] that its text never calls: call it."
+            )
+        return html
 
     def inline_math(self, body: str) -> str:
         return mathml(body, self.where)
@@ -238,42 +226,33 @@ class _Renderer(IPythonRenderer):
     def block_math(self, body: str) -> str:
         labels: list[str] = []
         body = re.sub(r"\\label\{([\w-]+)\}", lambda match: labels.append(match[1]) or "", body)
-        identifier = f' id="{labels[0]}"' if labels else ""
-        return f'<span class="equation"{identifier}>{mathml(body, self.where, "block")}</span>'
-
-    def footnote_ref(self, key: str, index: int) -> str:
-        return f'<sup><a class="noteref" data-note="{index}"></a></sup>'
-
-    def footnote_item(self, text: str, key: str, index: int) -> str:
-        return f'<li data-note="{index}">{text}</li>'
-
-    def footnotes(self, text: str) -> str:
-        return f'<ol class="notes">{text}</ol>'
+        name, body = f'id="{labels[0]}"' if labels else "", mathml(body, self.where, "block")
+        # Where it is wider than the screen it scrolls, also from the keyboard.
+        return f'<span class="equation" role="group" tabindex="0" {name}>{body}</span>'
 
     def latex_environment(self, name: str, body: str) -> str:
         # Starred, since the page numbers its equations itself.
         starred = name.rstrip("*") + "*"
         return self.block_math(rf"\begin{{{starred}}}{body}\end{{{starred}}}")
 
+    def footnote_ref(self, key: str, index: int) -> str:
+        new = {"number": len(self.notes) + 1, "calls": 0, "source": self.where}
+        note = self.notes.setdefault((self.texts, key), new)
+        note["calls"] += 1
+        number = note["number"]
+        return (
+            f'<sup><a id="fnref-{number}-{note["calls"]}" href="#fn-{number}" '
+            f'role="doc-noteref" aria-label="Footnote {number}">{number}</a></sup>'
+        )
 
-def _policy(script: str) -> str:
-    """Return the content policy that has the browser itself refuse all loading."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; worker-src blob:"  # the page's own text
-    )
+    def footnote_item(self, text: str, key: str, index: int) -> str:
+        if "doc-noteref" in text:
+            raise UserError(f"{self.where} has a footnote in a footnote: write it in the text.")
+        self.notes[self.texts, key]["text"] = text
+        return ""
 
-
-def _provenance(provenance: Mapping[str, str | DataFrame]) -> str:
-    texts = {name: value for name, value in provenance.items() if isinstance(value, str)}
-    facts = "".join(f"<dt>{escape(n)}</dt><dd>{escape(text)}</dd>" for n, text in texts.items())
-    tables = "".join(
-        table_html(value, f"made-{slug(name)}", name)
-        for name, value in provenance.items()
-        if name not in texts
-    )
-    return (f"<dl>{facts}</dl>" if facts else "") + tables
+    def footnotes(self, text: str) -> str:
+        return ""  # the template lists them at the end of the page
 
 
 LARGEST = 18_000_000  # characters of networks; with more, they get a page of their own
@@ -292,7 +271,8 @@ def render(
     """Render executed notebooks as one self-contained HTML file.
 
     Cells tagged ``parameters``, ``injected-parameters`` or ``hide`` are left out, and those
-    tagged ``once`` where a section continues another. ``hide-input`` leaves out the code alone,
+    tagged ``once`` where a section continues another, and those tagged ``with-next`` where the
+    next cell shows nothing. ``hide-input`` leaves out the code alone,
     but not that of a figure or table; ``hide-output`` what it printed.
     Under each figure and table stand a link to its code and, as far as the notebook's metadata
     tell (`execute.execute_notebook`), what drew it from which data, where and in what time.
@@ -330,42 +310,32 @@ def render(
         alternative text, or the page would load something.
     """
     target, tools = Path(target), dict(tools or {})
-    head = {
-        "title": title,
-        "subtitle": subtitle,
-        "authors": [authors] if isinstance(authors, str) else list(authors),
-    }
-    apart = {}
+    head = {"title": title, "subtitle": subtitle, "authors": authors}
     if sum(len(network["weights"]) for network in tools.get("networks", [])) > LARGEST:
         apart = {name: tools.pop(name) for name in ("networks", "photographs") if name in tools}
         second = target.with_name(f"{target.stem}-photograph.html")
         tools["elsewhere"] = second.name
-    _write(sections, target, head, provenance, tools)
-    if apart:
-        _write([], second, head, {}, apart)
+        _write([], second, {**head, "tools": apart})
+    _write(sections, target, {**head, "tools": tools, "provenance": provenance})
     return target
 
 
-def _write(
-    sections: Sequence[Section],
-    target: Path,
-    head: Mapping[str, Any],
-    provenance: Mapping[str, str | DataFrame],
-    tools: Mapping[str, Any],
-) -> None:
+def _write(sections: Sequence[Section], target: Path, paper: Mapping[str, Any]) -> None:
     notebooks = [read(section.path) for section in sections]
-    script = _template("page.js") + (_template("tools.js") if tools else "")
+    ends = [notebook.metadata.get("papermill", {}).get("end_time") for notebook in notebooks]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in TEMPLATE.iterdir()}
+    script = texts["page.js"] + (texts["tools.js"] if paper["tools"] else "")
     paper = {
-        **head,
-        "date": max(filter(None, map(_computed, notebooks)), default=None),
-        "style": _template("style.css"),
+        **paper,
+        "date": max((datetime.fromisoformat(end).date() for end in ends if end), default=None),
+        "style": texts["style.css"],
         "script": script,
-        "policy": _policy(script),
-        "provenance": _provenance(provenance),
+        # By the page's policy the browser itself refuses every other script, and all loading.
+        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "colouriser": texts["colouriser.js"],
         "appendix": "sec-how-this-was-made",
-        "tools": tools,
-        "embedded": _embedded(tools),
     }
-    page = finish(export(merge(sections, notebooks), paper), load_references())
+    references = tomllib.loads(REFERENCES.read_text(encoding="utf-8"))
+    page = finish(export(merge(sections, notebooks), paper), references)
     with replacing(target) as draft:
         draft.write_text(page, encoding="utf-8")

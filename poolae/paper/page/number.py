@@ -1,19 +1,18 @@
 """The published page: one HTML file that loads nothing.
 
-A pass over what `export` made numbers sections, figures, tables, equations and footnotes,
-says under each figure what drew it, and turns cross references, citations and mathematics into
-what a reader expects. Whatever cannot be published (a notebook that failed, a reference to
-nothing, an image without alternative text, anything that would be loaded from
-elsewhere) is refused, with its notebook and cell.
+A pass over what `export` made numbers sections, figures, tables and equations, says under each
+figure what drew it, and turns cross references, citations and mathematics into what a reader
+expects. Whatever cannot be published (a reference to nothing, an image without alternative text,
+anything that would be loaded from elsewhere) is refused, with its notebook and cell.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from copy import copy
 from html import escape
-from pathlib import Path
+from itertools import chain, count
 from typing import Any
 
 from bs4 import BeautifulSoup, NavigableString, Tag
@@ -25,8 +24,6 @@ from poolae.settings import UserError
 REFERENCES = REFERENCE / "citations.toml"
 LONGEST = 25  # rows of a table; one with more is folded
 
-HOISTED = ("abstract", "key-figure")
-
 # What stands for the number in JupyterLab, which knows none.
 UNNUMBERED = ("", "Figure", "Table", "Section", "Equation")
 CROSS_REFERENCE = re.compile(rf"\[(?:{'|'.join(UNNUMBERED)})\]\(#([\w-]+)\)")
@@ -37,6 +34,7 @@ INLINE_MATHS = re.compile(r"(?<![\\$])\$(?![\s$])([^$\n]+?)(?<![\s\\])\$(?![\d$]
 LITERAL = ("pre", "code", "script", "style", "math", "svg")
 CAPTIONED = 'figure[id^="fig-"], figure[id^="tbl-"]'
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+LISTED = "#body h2, #body h3, #footnotes h2, #references h2, #provenance h2"
 
 
 # The pass over the page ------------------------------------------------------------------------
@@ -48,58 +46,33 @@ def finish(html: str, references: Mapping[str, Mapping[str, Any]]) -> str:
     main = soup.find(id="main")
     for element in main(["script", "noscript"]):
         element.decompose()
-    _stamp_figures(soup, main)
-    _hoist(soup)
+    _stamp_figures(main)
     _check_names(main)
-    _gather_footnotes(soup, main)
-    labels = _number_headings(soup)
-    labels |= _number_figures(soup, main)
-    labels |= _number_equations(soup, main)
-    _typeset_captions(soup, main)
-    _cite(soup, main, references)
+    labels = _number_headings(soup) | _number_figures(main) | _number_equations(main)
+    _name_code(main, labels)
+    _finish_footnotes(main)
+    _rewrite(main.select('figcaption, figure.table th[scope="col"]'), INLINE_MATHS, _typeset)
+    _cite(main, references)
     _resolve(soup, main, labels)
-    _make_scrollable(soup, main)
+    _make_scrollable(main, labels)
     _list_contents(soup)
     _check_images(main)
     _check_loads_nothing(soup)
     return f"{soup}\n"
 
 
-def _stamp_figures(soup: BeautifulSoup, main: Tag) -> None:
+def _stamp_figures(main: Tag) -> None:
     """Put the stamp of its cell, with a link to the cell's code, under each figure and table."""
-    for cell in main(class_="cell", attrs={"data-stamp": True}):
-        stamp = cell.attrs.pop("data-stamp")
-        for figure in cell.select(CAPTIONED):
-            line = soup.new_tag("small", attrs={"class": "stamp"})
-            link = {
-                "class": "its-code",
-                "href": f"#{cell.find(class_='listing')['id']}",
-                "title": cell["data-source"],
-            }
-            line.append(soup.new_tag("a", attrs=link, string="Code"))
-            line.append(f"\N{NO-BREAK SPACE}· {stamp}" if stamp else "")
+    for outputs in main(class_="outputs", attrs={"data-stamp": True}):
+        stamp, code = outputs.attrs.pop("data-stamp"), outputs.attrs.pop("data-code")
+        stamp = escape(f"\N{NO-BREAK SPACE}· {stamp}" if stamp else "")
+        for figure in outputs.select(CAPTIONED):
+            line = _nodes(
+                f'<small class="stamp"><a class="its-code" href="#{code}" '
+                f'title="{escape(_where(figure))}">Code</a>{stamp}</small>'
+            )
             # A caption has to be the first or the last of its figure, so the line joins it there.
-            (figure if "table" in figure.get("class", []) else figure.figcaption).append(line)
-
-
-def _hoist(soup: BeautifulSoup) -> None:
-    """Move the abstract and the key figure to the head; their code stays where it was."""
-    for role in HOISTED:
-        place = soup.find(id=role)
-        cell = soup.find(class_="cell", attrs={"data-role": role})
-        if cell is None:
-            place.decompose()
-            continue
-        content = cell.find(class_="outputs") if "code" in cell["class"] else cell
-        if content is None:
-            raise UserError(f"{cell['data-source']} is tagged {role!r} and shows nothing.")
-        content["data-source"] = cell["data-source"]
-        place.append(content.extract())
-        if not cell.find(True):
-            cell.extract()
-    front = soup.find(class_="front")
-    if not front.find(True):
-        front.decompose()
+            (figure if "table" in figure.get("class", []) else figure.figcaption).extend(line)
 
 
 def _check_names(main: Tag) -> None:
@@ -118,159 +91,108 @@ def _check_names(main: Tag) -> None:
 
 
 def _number_headings(soup: BeautifulSoup) -> dict[str, str]:
-    body = soup.find(id="body")
-    groups: dict[tuple[str, str], list[Tag]] = {}
-    for heading in body(HEADINGS):
-        cell = heading.find_parent(class_="cell")
-        groups.setdefault((cell["data-section"], cell["data-rank"]), []).append(heading)
-    for (_, rank), headings in groups.items():
-        shift = int(rank) - min(int(heading.name[1]) for heading in headings)
-        for heading in headings:
-            heading.name = f"h{min(int(heading.name[1]) + shift, 6)}"
+    headings = soup.find(id="body")(HEADINGS)
+    cells = [heading.find_parent(class_="cell") for heading in headings]
+    groups = [(cell["data-section"], int(cell["data-rank"])) for cell in cells]
+    top: dict[tuple[str, int], int] = {}
+    for heading, group in zip(headings, groups, strict=True):
+        top[group] = min(top.get(group, 6), int(heading.name[1]))
 
     labels: dict[str, str] = {}
     taken = {element["id"] for element in soup.find_all(id=True)}
     counters = [0, 0, 0]  # chapter, section, subsection
-    for heading in body(HEADINGS):
-        prefix = heading.find_parent(class_="cell")["data-section"]
-        heading["id"] = _free_id(slug(heading.get_text()), prefix, taken)
-        taken.add(heading["id"])
-        depth = int(heading.name[1]) - 2
-        if depth < len(counters):
-            counters = [*counters[:depth], counters[depth] + 1, *[0] * (len(counters) - depth - 1)]
-            number = ".".join(map(str, counters[: depth + 1]))
-            labels[heading["id"]] = f"Section {number}"
-            _prepend_number(soup, heading, number)
+    for heading, (prefix, rank) in zip(headings, groups, strict=True):
+        level = min(int(heading.name[1]) + rank - top[prefix, rank], 6)
+        name = slug(heading.get_text())
+        names = chain([name, f"{prefix}-{name}"], (f"{prefix}-{name}-{n}" for n in count(2)))
+        identifier = next(f"sec-{name}" for name in names if f"sec-{name}" not in taken)
+        taken.add(identifier)
+        heading.name, heading["id"] = f"h{level}", identifier
+        if level - 2 < len(counters):
+            counters[level - 2 :] = [counters[level - 2] + 1, *[0] * (4 - level)]
+            number = ".".join(map(str, counters[: level - 1]))
+            labels[identifier] = f"Section {number}"
+            _prepend(heading, identifier, "number", number)
     if provenance := soup.find(id="provenance"):
         labels[provenance.h2["id"]] = "Appendix A"
-        _prepend_number(soup, provenance.h2, "A")
+        _prepend(provenance.h2, provenance.h2["id"], "number", "A")
     return labels
 
 
-def _prepend_number(soup: BeautifulSoup, heading: Tag, number: str) -> None:
-    link = soup.new_tag("a", href=f"#{heading['id']}", attrs={"class": "number"}, string=number)
-    heading.insert(0, link)
-    link.insert_after(" ")
-
-
-def _number_figures(soup: BeautifulSoup, main: Tag) -> dict[str, str]:
+def _number_figures(main: Tag) -> dict[str, str]:
     labels: dict[str, str] = {}
     for kind, word in (("fig-", "Figure"), ("tbl-", "Table")):
-        figures = [figure for figure in main("figure", id=True) if figure["id"].startswith(kind)]
-        for number, figure in enumerate(figures, start=1):
+        for number, figure in enumerate(main.select(f'figure[id^="{kind}"]'), start=1):
             label = labels[figure["id"]] = f"{word} {number}"
-            link = soup.new_tag(
-                "a", href=f"#{figure['id']}", attrs={"class": "label"}, string=f"{label}."
-            )
-            figure.figcaption.insert(0, link)
-            link.insert_after(" ")
-    _name_code(soup, main)
+            _prepend(figure.figcaption, figure["id"], "label", f"{label}.")
     return labels
 
 
-def _name_code(soup: BeautifulSoup, main: Tag) -> None:
+def _number_equations(main: Tag) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for number, equation in enumerate(main(class_="equation"), start=1):
+        equation.extend(_nodes(f'<span class="number">({number})</span>'))
+        equation["aria-label"] = f"Equation {number}"
+        if "id" in equation.attrs:
+            labels[equation["id"]] = equation["aria-label"]
+    return labels
+
+
+def _prepend(element: Tag, identifier: str, kind: str, text: str) -> None:
+    """Put a number, which links to what it counts, before the text of a heading or caption."""
+    element.insert(0, *_nodes(f'<a class="{kind}" href="#{identifier}">{text}</a> '))
+
+
+def _name_code(main: Tag, labels: Mapping[str, str]) -> None:
     """Say on the folded code what it drew, and on the links to it whose code it is."""
     drawn: dict[str, list[str]] = {}
     for link in main("a", class_="its-code"):
-        label = link.find_parent("figure").find(class_="label").get_text().rstrip(".")
+        label = labels[link.find_parent("figure")["id"]]
         link["aria-label"] = f"Code of {label}"
-        drawn.setdefault(link["href"][1:], []).append(label)
-    for identifier, labels in drawn.items():
-        code = soup.find(id=identifier).find_parent("details")
+        drawn.setdefault(link["href"], []).append(label)
+    for link, (*first, last) in drawn.items():
+        code = main.select_one(link).find_parent("details")
         code["class"] = ["code", "linked"]
-        *first, last = labels
         names = f"{', '.join(first)} and {last}" if first else last
         code.summary.contents[0].replace_with(f"Code of {names} ")
 
 
-def _number_equations(soup: BeautifulSoup, main: Tag) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for number, equation in enumerate(main(class_="equation"), start=1):
-        equation.append(soup.new_tag("span", attrs={"class": "number"}, string=f"({number})"))
-        # Where it is wider than the screen it scrolls, also from the keyboard.
-        equation.attrs |= {"role": "group", "tabindex": "0", "aria-label": f"Equation {number}"}
-        if "id" in equation.attrs:
-            labels[equation["id"]] = f"Equation {number}"
-    return labels
-
-
-def _gather_footnotes(soup: BeautifulSoup, main: Tag) -> None:
-    """Number the footnotes through the page and list them at its end, linked both ways."""
+def _finish_footnotes(main: Tag) -> None:
+    """Give each call of a footnote the note's text as its title; refuse calls of none."""
     for node in _text_nodes(main, FOOTNOTE):
         name = FOOTNOTE.search(node)[0]
         raise UserError(f"{_where(node)} calls the footnote {name}, which it does not define.")
-    calls: dict[int, list[Tag]] = {}  # by the identity of their note; equal notes are equal tags
-    notes: list[Tag] = []
-    for call in main("a", class_="noteref"):
-        if call.find_parent(class_="notes"):
-            raise UserError(f"{_where(call)} has a footnote in a footnote: write it in the text.")
-        # The notes of a text stand at its end, so that the next list is its own.
-        note = call.find_next("ol", class_="notes").find(attrs={"data-note": call["data-note"]})
-        if id(note) not in calls:
-            notes.append(note)
-        calls.setdefault(id(note), []).append(call)
-    section = soup.find(id="footnotes")
-    if not notes:
-        section.decompose()
-        return
-    listed = soup.new_tag("ol")
-    for number, note in enumerate(notes, start=1):
-        source, text = _where(note), " ".join(note.get_text().split())
-        last = note("p")[-1] if note("p") else note
-        for k, call in enumerate(calls[id(note)], start=1):
-            place = f"fnref-{number}-{k}"
-            call.string = str(number)
-            call.attrs = {
-                "id": place,
-                "href": f"#fn-{number}",
-                "role": "doc-noteref",
-                "aria-label": f"Footnote {number}",
-                "title": text,
-            }
-            name = f"Back to call {k} of footnote {number}"
-            link = {"href": f"#{place}", "role": "doc-backlink", "aria-label": name}
-            last.extend(["\N{NO-BREAK SPACE}", soup.new_tag("a", attrs=link, string="↩")])
-        note.attrs = {"id": f"fn-{number}", "data-source": source}
-        listed.append(note.extract())
-    for emptied in main("ol", class_="notes"):
-        emptied.decompose()
-    section.append(listed)
+    for call in main("a", role="doc-noteref"):
+        note = main.select_one(call["href"]).get_text()
+        call["title"] = " ".join(note.replace("↩", "").split())
 
 
-def _typeset_captions(soup: BeautifulSoup, main: Tag) -> None:
+def _typeset(latex: str, node: NavigableString) -> list[Any]:
     """Turn the mathematics of captions and column heads, which are plain text, into MathML."""
-
-    def build(match: re.Match[str], node: NavigableString) -> list[Any]:
-        return [BeautifulSoup(mathml(match[1], _where(node)), "html.parser").math]
-
-    for element in main.select('figcaption, figure.table th[scope="col"]'):
-        _rewrite(element, INLINE_MATHS, build)
+    return _nodes(mathml(latex, _where(node)))
 
 
-def _cite(soup: BeautifulSoup, main: Tag, references: Mapping[str, Mapping[str, Any]]) -> None:
-    cited: dict[str, int] = {}
+def _cite(main: Tag, references: Mapping[str, Mapping[str, Any]]) -> None:
+    cited: list[str] = []
 
-    def build(match: re.Match[str], node: NavigableString) -> list[Any]:
-        links: list[Any] = []
-        for key in re.findall(r"@([\w-]+)", match[1]):
-            if key not in references:
-                raise UserError(
-                    f"{_where(node)} cites @{key}, which is not in {REFERENCES.name}: add it there."
-                )
-            number = cited.setdefault(key, len(cited) + 1)
-            work = references[key]
-            attributes = {
-                "class": "citation",
-                "title": f"{work['authors']}: {work['title']}",
-                "role": "doc-biblioref",
-            }
-            links += [
-                ", ",
-                soup.new_tag("a", href=f"#ref-{key}", attrs=attributes, string=str(number)),
-            ]
-        return ["[", *links[1:], "]"]
+    def link(key: str, node: NavigableString) -> str:
+        if key not in references:
+            raise UserError(
+                f"{_where(node)} cites @{key}, which is not in {REFERENCES.name}: add it there."
+            )
+        if key not in cited:
+            cited.append(key)
+        title = escape(f"{references[key]['authors']}: {references[key]['title']}")
+        return (
+            f'<a class="citation" href="#ref-{key}" role="doc-biblioref" title="{title}">'
+            f"{cited.index(key) + 1}</a>"
+        )
 
-    _rewrite(main, CITATION, build)
+    def build(keys: str, node: NavigableString) -> list[Any]:
+        links = (link(key, node) for key in re.findall(r"@([\w-]+)", keys))
+        return _nodes(f"[{', '.join(links)}]")
+
+    _rewrite([main], CITATION, build)
     for node in _text_nodes(main, re.compile(r"\[@")):
         raise UserError(f"{_where(node)} has a citation that is not [@key] or [@a; @b]: {node}")
     section = main.find(id="references")
@@ -278,24 +200,18 @@ def _cite(soup: BeautifulSoup, main: Tag, references: Mapping[str, Mapping[str, 
         section.decompose()
         return
     entries = "".join(f'<li id="ref-{key}">{_entry(references[key])}</li>' for key in cited)
-    section.append(BeautifulSoup(f"<ol>{entries}</ol>", "html.parser"))
+    section.extend(_nodes(f"<ol>{entries}</ol>"))
 
 
 def _entry(work: Mapping[str, Any]) -> str:
-    title = f"<cite>{escape(work['title'])}</cite>"
-    if url := work.get("url"):
-        title = f'<a href="{escape(url)}">{title}</a>'
+    title = f'<a href="{escape(work["url"])}"><cite>{escape(work["title"])}</cite></a>'
     published = ", ".join(escape(str(work[field])) for field in ("venue", "year") if field in work)
     return f"{escape(work['authors'].rstrip('.'))}. {title}. {published}."
 
 
 def _resolve(soup: BeautifulSoup, main: Tag, labels: Mapping[str, str]) -> None:
     """Give every link that waits for a number its number, and refuse links to nothing."""
-
-    def build(match: re.Match[str], node: NavigableString) -> list[Any]:
-        return [soup.new_tag("a", href=f"#{match[1]}")]
-
-    _rewrite(main, CROSS_REFERENCE, build)
+    _rewrite([main], CROSS_REFERENCE, lambda name, _: _nodes(f'<a href="#{name}"></a>'))
     known = {element["id"] for element in soup.find_all(id=True)}
     for link in main.select('a[href^="#"]'):
         target = link["href"][1:]
@@ -308,57 +224,45 @@ def _resolve(soup: BeautifulSoup, main: Tag, labels: Mapping[str, str]) -> None:
             link["class"] = "reference"
 
 
-def _make_scrollable(soup: BeautifulSoup, main: Tag) -> None:
+def _make_scrollable(main: Tag, labels: Mapping[str, str]) -> None:
     """Put pictures and tables in boxes that scroll sideways, and fold long tables."""
-    for figure in main.select(CAPTIONED):
-        for image in figure("img", recursive=False):
-            name = figure.find(class_="label").get_text().rstrip(".")
-            box = {"class": "scroll", "role": "group", "tabindex": "0", "aria-label": name}
-            if "width" in image.attrs:
-                box["style"] = f"--natural: {image['width']}px"
-            image.wrap(soup.new_tag("div", attrs=box))
+    box = '<div class="scroll" role="{}" tabindex="0" aria-label="{}"></div>'
+    for image in main.select(f":is({CAPTIONED}) > img"):
+        (outside,) = _nodes(box.format("group", labels[image.parent["id"]]))
+        if "width" in image.attrs:
+            outside["style"] = f"--natural: {image['width']}px"
+        image.wrap(outside)
     for number, table in enumerate(main("table"), start=1):
-        caption = table.parent.figcaption if table.parent.name == "figure" else None
-        name = caption.a.get_text().rstrip(".") if caption and caption.a else f"Unnamed {number}"
-        box = {"class": "scroll", "role": "region", "tabindex": "0", "aria-label": f"{name}, table"}
-        inside = table.wrap(soup.new_tag("div", attrs=box))
+        name = labels.get(table.parent.get("id"), f"Unnamed {number}")
+        inside = table.wrap(*_nodes(box.format("region", f"{name}, table")))
         rows = len(table.select("tbody > tr"))
         if rows > LONGEST:
-            folded = inside.wrap(soup.new_tag("details", attrs={"class": "rows"}))
-            folded.insert(0, soup.new_tag("summary", string=f"All {rows} rows"))
+            folded = '<details class="rows"><summary>All {} rows</summary></details>'
+            inside.wrap(*_nodes(folded.format(rows)))
     for text in main("pre"):
         text["tabindex"] = "0"
 
 
 def _list_contents(soup: BeautifulSoup) -> None:
-    top = soup.new_tag("ol")
-    inner: Tag | None = None
-    for heading in soup.select("#body h2, #body h3, #footnotes h2, #references h2, #provenance h2"):
-        item = soup.new_tag("li")
-        link = soup.new_tag("a", href=f"#{heading['id']}")
-        for child in BeautifulSoup(heading.decode_contents(), "html.parser").contents[:]:
-            link.append(child)
+    contents = soup.select_one("nav.contents details").append(soup.new_tag("ol"))
+    for heading in soup.select(LISTED):
+        link = copy(heading)
         for anchor in link("a"):
             anchor.name, anchor.attrs = "span", {"class": anchor.get("class", [])}
-        item.append(link)
-        if heading.name == "h2" or not top.contents:
-            top.append(item)
-            inner = None
-            continue
-        if inner is None:
-            inner = soup.new_tag("ol")
-            top.contents[-1].append(inner)
-        inner.append(item)
-    soup.select_one("nav.contents details").append(top)
+        link.name, link.attrs = "a", {"href": f"#{heading['id']}"}
+        place = contents
+        if heading.name == "h3" and contents.contents:
+            chapter = contents.contents[-1]
+            place = chapter.ol or chapter.append(soup.new_tag("ol"))
+        place.append(soup.new_tag("li")).append(link)
 
 
 def _check_images(main: Tag) -> None:
-    for image in main.select(".outputs > img"):
-        if not image["alt"]:
-            raise UserError(
-                f"{_where(image)} shows an image without alternative text: "
-                "draw it with poolae.display.show."
-            )
+    for image in main.select('.outputs > img[alt=""]'):
+        raise UserError(
+            f"{_where(image)} shows an image without alternative text: "
+            "draw it with poolae.paper.show.show."
+        )
 
 
 def _check_loads_nothing(soup: BeautifulSoup) -> None:
@@ -380,6 +284,10 @@ def _check_loads_nothing(soup: BeautifulSoup) -> None:
 # Small helpers ---------------------------------------------------------------------------------
 
 
+def _nodes(markup: str) -> list[Any]:
+    return BeautifulSoup(markup, "html.parser").contents[:]
+
+
 def _text_nodes(root: Tag, pattern: re.Pattern[str]) -> list[NavigableString]:
     """Return the texts under `root` in which `pattern` occurs, but for code and mathematics."""
     return [
@@ -390,18 +298,15 @@ def _text_nodes(root: Tag, pattern: re.Pattern[str]) -> list[NavigableString]:
 
 
 def _rewrite(
-    root: Tag,
+    roots: list[Tag],
     pattern: re.Pattern[str],
-    build: Callable[[re.Match[str], NavigableString], list[Any]],
+    build: Callable[[str, NavigableString], list[Any]],
 ) -> None:
-    """Replace what matches in the texts under `root` by the nodes that `build` returns."""
-    for node in _text_nodes(root, pattern):
-        pieces: list[Any] = []
-        end = 0
-        for match in pattern.finditer(node):
-            pieces += [node[end : match.start()], *build(match, node)]
-            end = match.end()
-        node.replace_with(*filter(None, [*pieces, node[end:]]))
+    """Replace what matches in the texts under `roots` by what `build` makes of its one group."""
+    for node in chain.from_iterable(_text_nodes(root, pattern) for root in roots):
+        parts = enumerate(pattern.split(node))
+        pieces = [build(part, node) if k % 2 else [part] for k, part in parts]
+        node.replace_with(*filter(None, chain.from_iterable(pieces)))
 
 
 def _where(node: Tag | NavigableString) -> str:
@@ -412,24 +317,6 @@ def _where(node: Tag | NavigableString) -> str:
 
 def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "untitled"
-
-
-def _free_id(slug: str, prefix: str, taken: set[str]) -> str:
-    candidates = [f"sec-{slug}", f"sec-{prefix}-{slug}"]
-    candidates += [f"sec-{prefix}-{slug}-{n}" for n in range(2, len(taken) + 3)]
-    return next(candidate for candidate in candidates if candidate not in taken)
-
-
-def first_repeated(values: Sequence[str]) -> str | None:
-    return next((value for value in values if values.count(value) > 1), None)
-
-
-def load_references(path: Path = REFERENCES) -> dict[str, dict[str, Any]]:
-    """Read the works that may be cited, by key."""
-    works = tomllib.loads(path.read_text(encoding="utf-8"))["work"]
-    if repeated := first_repeated([work["key"] for work in works]):
-        raise UserError(f"{path.name} has the key {repeated!r} twice: keep one.")
-    return {work["key"]: work for work in works}
 
 
 def mathml(latex: str, where: str, display: str = "inline") -> str:

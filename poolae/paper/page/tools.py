@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from poolae.data import Part
 from poolae.data.colour import lab01_to_rgb
 from poolae.paper import figures
 from poolae.paper.comparisons import representative_images
+from poolae.paper.show import data_uri, png_uri
 from poolae.settings import UserError
 from poolae.train.runs import Run
 
@@ -76,20 +78,14 @@ def describe_curves(arms: Mapping[str, np.ndarray], baselines: Mapping[str, np.n
         `bounds`, and `lines`: for each its `name`, `accuracy`, `colour` (None for the colour
         of muted text) and `dash` of its stroke.
     """
-    kinds = [(name, curves, figures.arm_colour(name), "") for name, curves in arms.items()]
-    kinds += [
-        (name, curves, None, DASHES[i % len(DASHES)])
-        for i, (name, curves) in enumerate(baselines.items())
-    ]
-    lines = [
-        {
-            "name": name,
-            "colour": colour,
-            "dash": dash,
-            "accuracy": curves.mean(axis=0).round(4).tolist(),
-        }
-        for name, curves, colour, dash in kinds
-    ]
+
+    def line(name: str, curves: np.ndarray, colour: str | None = None, dash: str = "") -> dict:
+        accuracy = curves.mean(axis=0).round(4).tolist()
+        return {"name": name, "colour": colour, "dash": dash, "accuracy": accuracy}
+
+    lines = [line(name, curves, figures.arm_colour(name)) for name, curves in arms.items()]
+    dashed = zip(baselines.items(), cycle(DASHES), strict=False)
+    lines += [line(*named, dash=dash) for named, dash in dashed]
     return {"bounds": metrics.BOUNDS.tolist(), "lines": lines}
 
 
@@ -124,7 +120,7 @@ def describe_sample(
         networks.append(
             {
                 "name": network,
-                "picture": _picture(lab01_to_rgb(lightness, predicted)),
+                "picture": png_uri(lab01_to_rgb(lightness, predicted)),
                 "errors": base64.b64encode(errors.tobytes()).decode("ascii"),
             }
         )
@@ -132,8 +128,8 @@ def describe_sample(
         "name": name,
         "width": lightness.shape[-1],
         "height": lightness.shape[-2],
-        "lightness": _picture(lab01_to_rgb(lightness, grey)),
-        "truth": _picture(lab01_to_rgb(lightness, chroma)),
+        "lightness": png_uri(lab01_to_rgb(lightness, grey)),
+        "truth": png_uri(lab01_to_rgb(lightness, chroma)),
         "networks": networks,
     }
 
@@ -175,14 +171,8 @@ def describe_network(run: Run) -> dict:
                 "choose runs of pool0 to pool3."
             )
         normalised = stage.kind != "output"
-        ops.append(
-            {
-                "kind": "conv",
-                "inputs": stage.in_channels,
-                "outputs": stage.out_channels,
-                "normalised": normalised,
-            }
-        )
+        sides = {"inputs": stage.in_channels, "outputs": stage.out_channels}
+        ops.append({"kind": "conv", **sides, "normalised": normalised})
         values += [conv.weight, conv.bias]
         if normalised:
             norm = layer[-1]
@@ -215,18 +205,5 @@ def photographs() -> list[dict]:
         image.thumbnail((PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=85, subsampling=0)
-        described.append({"name": name, "picture": _data_uri("jpeg", file.getvalue())})
+        described.append({"name": name, "picture": data_uri("jpeg", file.getvalue())})
     return described
-
-
-def _picture(rgb: np.ndarray) -> str:
-    """Return an image (H, W, 3) in [0, 1] as a PNG in a data URI."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray((255 * rgb).round().astype(np.uint8)).save(file, "PNG", optimize=True)
-    return _data_uri("png", file.getvalue())
-
-
-def _data_uri(subtype: str, content: bytes) -> str:
-    return f"data:image/{subtype};base64,{base64.b64encode(content).decode('ascii')}"
