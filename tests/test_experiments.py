@@ -152,8 +152,8 @@ def test_early_stopping_keeps_the_best_weights_even_if_it_is_interrupted(tmp_pat
 def test_the_record_of_the_check_is_with_the_run(study):
     (run,) = [run for run in study.found if run.arm == "pool1-early"]
     check = run.about["validation"]
-    assert check["images"] == 3 and check["steps"] == [1, 2]  # a fifth of 15
-    assert check["kept"] == check["steps"][int(np.argmin(check["errors"]))]
+    assert check["images"] == 3 and check["step"] == [1, 2]  # a fifth of 15
+    assert check["kept"] == check["step"][int(np.argmin(check["error"]))]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

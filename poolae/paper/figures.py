@@ -327,6 +327,8 @@ def surface(ax: Axes, frame: pd.DataFrame) -> Axes:
         look = dict(color=arm_colour(arm), markerfacecolor=face, label=None if early else arm)
         ax.plot(rows["steps"], rows["error"], "o:" if early else "o-", **look)
     ax.set(title=f"{frame['images'].max():.0f} training images", xlabel="steps", xscale="log")
+    ax.set_xticks(at := sorted(frame["steps"].unique()), [f"{step:,}" for step in at])
+    ax.minorticks_off()
     return ax
 
 

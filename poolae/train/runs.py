@@ -530,10 +530,10 @@ def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watc
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     if settings.early:
-        steps, errors = history["validation"].T.tolist()
-        kept = steps[errors.index(min(errors))]
+        check = pd.DataFrame(history["validation"], columns=["step", "error"]).astype({"step": int})
+        kept = int(check["step"][check["error"].idxmin()])
         about["validation"] = {"images": len(images.validation), "kept": kept}
-        about["validation"] |= {"steps": steps, "errors": errors}
+        about["validation"] |= check.to_dict("list")
     losses = pd.DataFrame({"loss": history["loss"], "seconds": history["seconds"]})
     losses.index = pd.RangeIndex(1, settings.steps + 1, name="step")
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
