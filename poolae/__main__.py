@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from poolae.building import check_shared, claim, mark_shared, remove_leftovers
-from poolae.files import build_folder, cannot_write, replacing
+from poolae.files import build_folder, refused, replacing
 from poolae.settings import PROFILES, UserError, from_name, make_settings
 
 
@@ -69,9 +69,9 @@ def prepare(shared, **which) -> None:
     from poolae import data
 
     source = which["data"]
-    images = data.open_images(source, made[0].size, made[0].images)
-    for other in {(s.data, s.size, s.images) for s in made}:
-        data.open_images(*other)  # so that runs at once do not all decode
+    images = data.load_for(made[0]).images
+    for settings in {(s.data, s.size, s.images, s.colour_profiles): s for s in made}.values():
+        data.load_for(settings)  # so that runs at once do not all decode
     noted = {
         "data": source,
         "key": images.key,
@@ -124,11 +124,36 @@ def execute(notebook, output, seen, run, timeout, parameters, **which) -> None:
 @click.option("--results", type=Path, help="default: build/<data>-<profile>")
 def train(run, data, profile, precision, results) -> None:
     """Train one run, in as many processes as torchrun starts: `torchrun -m poolae train`."""
+    from poolae import data as images_of
     from poolae.train import parallel, runs
 
     with parallel.together():
         settings = from_name(run, data, profile, precision)
-        runs.train_together(settings, results or runs.results_folder(data, profile))
+        with parallel.first_ahead():  # it decodes for all
+            images_of.load_for(settings)
+        runs.train(settings, results or runs.results_folder(data, profile))
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("files", nargs=-1, required=True)
+@click.option("--out", required=True, help="folder for the coloured pictures")
+@click.option("--force", is_flag=True, help="replace pictures that are there")
+@click.option("--data", default="synthetic")
+@click.option("--profile", default="quick")
+@click.option("--results", type=Path, help="default: build/<data>-<profile>")
+def colourise(run, files, out, force, data, profile, results) -> None:
+    """Write pictures, files or all in a folder, in the colours of a run such as pool1-seed0."""
+    from poolae.train import colouring, runs
+
+    settings = from_name(run, data, profile)
+    (found,) = runs.find(results or runs.results_folder(data, profile), [settings])
+    written, left_out = colouring.colourise_files(found, files, out, force)
+    for sentence in left_out:
+        click.echo(f"left out: {sentence}", err=True)
+    if not written:
+        raise UserError("No picture was coloured: give files or folders of pictures.")
+    print(f"{len(written)} coloured in {out}, {len(left_out)} left out", flush=True)
 
 
 @cli.command()
@@ -192,8 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (UserError, OSError) as error:
-        known = isinstance(error, UserError)
-        sentence = error if known else cannot_write(error.filename or ".", error)
+        sentence = error if isinstance(error, UserError) else refused(error)
         print(f"poolae: {sentence}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, click.Abort):

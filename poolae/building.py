@@ -25,28 +25,20 @@ def claim(folder: str | os.PathLike) -> None:
     """Keep other builds out of a results folder while this process, or one it starts, lives.
 
     The system holds the lock: it ends with the last process of the build, however that ends.
-    Some file systems of networks grant it to everybody, which is said.
+    Some file systems of networks refuse it, or grant it to everybody, which is said.
 
     Raises
     ------
     UserError
         If another build has it, or the folder cannot be written.
     """
-    import fcntl
-
     path = Path(folder) / ".lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = _open(path)
         os.set_inheritable(lock, True)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = _lock(lock)
         os.ftruncate(lock, 0)
         os.write(lock, b"%d" % os.getpgrp())
-        if _is_granted_again(path):
-            print(
-                f"The file system of {folder} ignores locks, so that nothing keeps a second build "
-                "out of it: start one at a time."
-            )
     except BlockingIOError:
         group = path.read_text() or "unknown"
         raise UserError(
@@ -55,6 +47,11 @@ def claim(folder: str | os.PathLike) -> None:
         ) from None
     except OSError as error:
         raise cannot_write(path, error) from error
+    if not locked or _is_granted_again(path):
+        print(
+            f"The file system of {folder} ignores locks, so that nothing keeps a second build "
+            "out of it: start one at a time."
+        )
 
 
 @contextmanager
@@ -66,30 +63,48 @@ def held(folder: str | os.PathLike) -> Iterator[None]:
     UserError
         If the folder cannot be written.
     """
-    import fcntl
-
     path = Path(folder) / ".lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
+        lock = _open(path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Another process is making {folder}: this one waits for it.", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        _lock(lock)
+    except BlockingIOError:
+        print(f"Another process is making {folder}: this one waits for it.", flush=True)
+        _lock(lock, wait=True)
+    try:
         yield
+    finally:
+        os.close(lock)
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _lock(lock: int, wait: bool = False) -> bool:
+    """Lock an open file, or raise `BlockingIOError`; tell whether its file system knows locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def _is_granted_again(path: Path) -> bool:
-    import fcntl
-
-    with path.open() as other, suppress(BlockingIOError):
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+    other = _open(path)
+    try:
+        return _lock(other)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(other)
 
 
 def mark_shared(folder: str | os.PathLike) -> None:

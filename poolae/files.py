@@ -64,6 +64,16 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
     )
 
 
+def refused(error: OSError) -> UserError:
+    """Return the sentence for what the system refused, to whomever: reading or writing."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return UserError(
+            f"{error.filename} is missing: restore it, such as by `git checkout`, or make it, "
+            "then run the same command again."
+        )
+    return cannot_write(error.filename or ".", error)
+
+
 def build_folder() -> Path:
     """Return where results go: $POOLAE_BUILD, or `build` in the checkout around this package."""
     if chosen := os.environ.get("POOLAE_BUILD"):

@@ -15,25 +15,30 @@ import psutil
 from poolae.settings import UserError
 
 CGROUP = Path("/sys/fs/cgroup")
-
+OWN_CGROUP = Path("/proc/self/cgroup")  # where this process is below it
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def available_memory() -> int | None:
     """Return the bytes of memory that processes can still have, or None if no one tells.
 
-    As the system estimates it, and no more than what is left of a container's limit. Of what a
-    container holds, files that nobody has looked at lately can be given up.
+    As the system estimates it, and no more than what is left of the limit of a container, or of
+    a job of SLURM. Of what these hold, files that nobody has looked at lately can be given up.
     """
     try:
         free = psutil.virtual_memory().available
     except (OSError, RuntimeError, NotImplementedError):
         return None
-    with suppress(OSError, ValueError):  # "max" is no limit
-        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-        lines = (CGROUP / "memory.stat").read_text().splitlines()
-        spare = int(dict(line.split() for line in lines).get("inactive_file", 0))
-        free = min(free, max(0, limit - used + spare))
+    own = CGROUP
+    with suppress(OSError):  # "0::/slurm/job_7", or "0::/" in most containers
+        own /= OWN_CGROUP.read_text().rpartition("::")[2].strip().strip("/")
+    for group in (own, *own.parents):
+        with suppress(OSError, ValueError):  # "max" is no limit
+            limit = int((group / "memory.max").read_text())
+            used = int((group / "memory.current").read_text())
+            lines = (group / "memory.stat").read_text().splitlines()
+            spare = int(dict(line.split() for line in lines).get("inactive_file", 0))
+            free = min(free, max(0, limit - used + spare))
     return free
 
 
@@ -77,11 +82,7 @@ def commit() -> str:
 
 def processor() -> str:
     """Return the processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(s.split(":")[1].strip() for s in lines if s.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def processor_model() -> str:
@@ -89,12 +90,15 @@ def processor_model() -> str:
 
     A virtual machine's "AMD EPYC" may be any of four generations, whose sums differ.
     """
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "unknown"
-    fields = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    fields = _cpuinfo()
     return "-".join(fields.get(key, "unknown") for key in ("cpu family", "model"))
+
+
+def _cpuinfo() -> dict[str, str]:
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    return {}
 
 
 def settle_in() -> int:

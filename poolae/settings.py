@@ -67,6 +67,7 @@ ORIGINAL = dict(
     crops=0.0,
     averaging=0.0,
     mirrored=False,
+    colour_profiles=False,
 )
 # How a run is trained.
 RECIPES: dict[str, dict] = {
@@ -85,6 +86,7 @@ RECIPES: dict[str, dict] = {
         crops=0.0,
         averaging=0.98,
         mirrored=True,
+        colour_profiles=True,
     ),
 }
 
@@ -122,6 +124,7 @@ class Settings:
     crops: float  # the share of the steps, from the first, that see squares of half the side
     averaging: float  # decay of a moving average of the weights, which predicts; 0 for none
     mirrored: bool  # predict the mean of the answers to a picture and to its mirror image
+    colour_profiles: bool  # convert photographs that carry a colour profile to sRGB
     precision: str  # of the convolutions and of Muon: "float32", "bfloat16", or "auto": what fits
 
     @property

@@ -1,6 +1,7 @@
 """Tests write to folders of their own, never to the checkout's results."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def build(tmp_path_factory):
     folder = tmp_path_factory.mktemp("build")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POOLAE_BUILD", str(folder))
+        patch.setenv("JOBS", str(os.cpu_count()))  # a thread for each training
         yield folder
 
 

@@ -277,7 +277,8 @@ def wait_until_coloured(tab):
 def shown_pictures(tab):
     """The canvases as arrays (H, W, 3), by the first word below them, and the errors below."""
     items = tab.locator("#photograph-results li").evaluate_all(
-        "items => items.map(i => [i.textContent, i.querySelector('canvas').toDataURL()])"
+        "items => items.map(i => ['span', 'canvas'].map(part => i.querySelector(part)))"
+        ".map(([span, canvas]) => [span.textContent, canvas.toDataURL()])"
     )
     pictures = {text.split(",")[0]: decode_picture(uri)[..., :3] for text, uri in items}
     errors = {t.split(",")[0]: float(t.split()[-1]) for t, _ in items if "error" in t}
@@ -328,6 +329,35 @@ def test_a_file_is_taken_from_the_dialogue_shrunk_and_laid_over_white(page, open
     pictures, _ = shown_pictures(tab)
     assert pictures["pool3"].shape == (120, 480, 3)
     assert (pictures["photograph"] == 255).all()
+
+
+@pytest.mark.browser
+@pytest.mark.fault(
+    "a large photograph, downloaded from the page", "its own size, up to 12 megapixels"
+)
+def test_each_networks_picture_can_be_saved_at_its_own_size(page, open_page, runs, tmp_path):
+    rng = np.random.default_rng(5)
+    coarse = Image.fromarray(rng.integers(60, 200, (6, 8, 3), dtype=np.uint8))
+    tab = open_page(page)
+    for size, saved in (((800, 600), (600, 800)), ((5200, 2600), (2449, 4899))):
+        photograph = coarse.resize(size, Image.Resampling.BICUBIC)
+        file = tmp_path / f"my.photo of {size[0]}.png"
+        photograph.save(file, compress_level=1)
+        tab.set_input_files("#photograph-file", file)
+        wait_until_coloured(tab)
+        button = tab.get_by_role("button", name="Download the photograph as pool2 colours it")
+        with tab.expect_download(timeout=60_000) as waiting:
+            button.click()
+        assert waiting.value.suggested_filename == f"{file.stem}-pool2.png"
+        with Image.open(waiting.value.path()) as opened:
+            found = np.asarray(opened.convert("RGB"))
+        assert found.shape[:2] == saved
+        if size[0] == 800:
+            expected = runs[2].colourise(np.asarray(photograph))
+            # the page's own network saw a smaller version, shrunk twice
+            assert np.abs(found - 255 * expected).mean() < 3
+            greys = [rgb_to_lab01(x)[0] for x in (found, np.asarray(photograph))]
+            assert np.abs(greys[0] - greys[1]).mean() < 0.005
 
 
 @pytest.mark.browser

@@ -118,10 +118,10 @@ def test_a_damaged_cache_is_never_believed(folder, cache, pattern, damage):
 def test_two_builders_at_once_leave_one_whole_cache(folder, cache, monkeypatch):
     produce = opening._produce
 
-    def overtaken(item, size):
+    def overtaken(item, **options):
         monkeypatch.setattr(opening, "_produce", produce)
         open_images(folder, cache)  # another process starts late and ends first
-        return produce(item, size)
+        return produce(item, **options)
 
     monkeypatch.setattr(opening, "_produce", overtaken)
     images = open_images(folder, cache)
@@ -131,7 +131,7 @@ def test_two_builders_at_once_leave_one_whole_cache(folder, cache, monkeypatch):
 
 @pytest.mark.fault("an interrupted decoding", "nothing counts as decoded")
 def test_a_failed_build_leaves_the_cache_as_it_was(folder, cache, monkeypatch):
-    def fail(item, size):
+    def fail(item, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

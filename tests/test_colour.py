@@ -47,3 +47,19 @@ def test_planes_outside_the_gamut_are_clipped_without_a_warning():
     with pytest.warns(UserWarning, match="negative Z"):
         reference = skimage_color.lab2rgb(lab)
     assert np.abs(rgb - reference).max() < 1e-5
+
+
+def test_other_colours_lie_over_the_same_lightness(monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(colour, "STRIP", 100)  # many strips, the last one shorter
+    rgb = np.random.default_rng(0).integers(0, 256, (37, 23, 3), dtype=np.uint8)
+    rgb[0, :4], rgb[1, :4] = 0, 255
+    chroma = 0.4 + 0.2 * np.random.default_rng(1).random((2, 8, 8), np.float32)
+    chroma[:, 0, 0] = 0  # not to be shown: clipped as elsewhere
+    found = colour.recolour(rgb, chroma)
+    assert found.shape == (37, 23, 3) and found.dtype == np.float32
+    spread = [Image.fromarray(p).resize((23, 37), Image.Resampling.BILINEAR) for p in chroma]
+    lightness, _ = colour.rgb_to_lab01(rgb)
+    expected = colour.lab01_to_rgb(lightness, np.stack(list(map(np.asarray, spread))))
+    assert np.abs(found - expected).max() < 1e-5

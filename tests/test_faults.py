@@ -1,5 +1,7 @@
 """Faults done to results, disk, memory, environment and notebooks."""
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -12,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from processes import context, needs_make
+from processes import needs_make
 from test_make import make
 
 from poolae import UserError, building, files, machine, make_settings
@@ -41,26 +43,25 @@ def test_a_results_folder_is_claimed_until_the_last_process_ends(tmp_path):
         building.claim(tmp_path / "results")
     os.killpg(group, signal.SIGKILL)
     time.sleep(0.2)
-    process = context.Process(target=building.claim, args=(tmp_path / "results",))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    building.claim(tmp_path / "results")
 
 
-@pytest.mark.fault("a file system that ignores locks", "one sentence; the build goes on")
-def test_a_lock_that_locks_nobody_out_is_said(tmp_path, monkeypatch, capsys):
-    code = "from poolae import building; building.claim('results')"
+def refuse(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
 
-    def said():
-        done = subprocess.run(
-            [sys.executable, "-c", f"import fcntl; {code}"], cwd=tmp_path, text=True, check=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-        )  # fmt: skip
-        return done.stdout
 
-    assert said() == ""
-    code = f"fcntl.flock = lambda *_: None; {code}"
-    assert said().startswith("The file system of results ignores locks") and said().count("\n") == 1
+@pytest.mark.fault("a file system that ignores or refuses locks", "one sentence; the build goes on")
+@pytest.mark.parametrize("flock", [lambda *_: None, refuse], ids=["ignores", "refuses"])
+def test_a_lock_that_locks_nobody_out_is_said(tmp_path, monkeypatch, capsys, flock):
+    building.claim(tmp_path / "local")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(fcntl, "flock", flock)
+    building.claim(tmp_path / "far")
+    said = capsys.readouterr().out
+    assert said.startswith(f"The file system of {tmp_path / 'far'} ignores locks")
+    assert said.count("\n") == 1
+    with building.held(tmp_path / "far"):
+        assert capsys.readouterr().out == ""
 
 
 @pytest.mark.fault("`poolae train` while `make report` trains the same run", "waits, trains once")
@@ -132,15 +133,23 @@ def test_what_does_not_fit_into_memory_is_refused_with_the_numbers(monkeypatch):
 
 
 @pytest.mark.fault("a container whose memory is used up", "what is left of its limit counts")
-def test_memory_is_what_is_left_of_the_containers_limit(tmp_path, monkeypatch):
+@pytest.mark.fault("a SLURM job that may have less than its machine", "what is left of it counts")
+def test_memory_is_what_is_left_of_the_limit_of_container_or_job(tmp_path, monkeypatch):
+    def limit(group, most):
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "memory.stat").write_text("anon 5\ninactive_file 300\n")
+        (group / "memory.current").write_text("1700\n")
+        (group / "memory.max").write_text(f"{most}\n")
+        return machine.available_memory()
+
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "OWN_CGROUP", tmp_path / "own")
     whole = machine.available_memory()
-    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 300\n")
-    (tmp_path / "memory.current").write_text("1700\n")
-    (tmp_path / "memory.max").write_text("2000\n")
-    assert machine.available_memory() == 2000 - 1700 + 300
-    (tmp_path / "memory.max").write_text("max\n")
-    assert machine.available_memory() == pytest.approx(whole, rel=0.2)
+    assert limit(tmp_path, 2000) == 2000 - 1700 + 300
+    (tmp_path / "own").write_text("0::/slurm/job_7/step_0\n")
+    assert limit(tmp_path / "slurm" / "job_7", 1900) == 1900 - 1700 + 300
+    limit(tmp_path / "slurm" / "job_7", "max")
+    assert limit(tmp_path, "max") == pytest.approx(whole, rel=0.2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks sysconf")
@@ -174,11 +183,11 @@ def watch():  # anonymous memory: what is mapped from the disk can be given up a
         peak[0] = max(peak[0], int(lines["RssAnon"].split()[0]) / 1024)
         time.sleep(0.01)
 
-images.picture, images.MEASURED, peak = noise, 200, [0]
+images.picture, images.MEASURED, peak = noise, 100, [0]
 threading.Thread(target=watch, daemon=True).start()
 for n in map(int, sys.argv[2:]):
     peak[0] = 0
-    settings = make_settings(0, profile="smoke", images=n, size=64, steps=4)
+    settings = make_settings(0, profile="smoke", images=n, size=64, steps=2)
     run = runs.train(settings, f"{sys.argv[1]}/{n}")
     time.sleep(0.1)
     print(n, run.about["training_images"], len(run.scores), peak[0])
@@ -198,7 +207,7 @@ def test_a_run_takes_bounded_memory(tmp_path):
     rows = [line.split() for line in done.stdout.splitlines() if line[0].isdigit()]
     (_, trained, scored, small), (_, more, still, large) = rows[1:]
     print(f"peak {float(small):.0f} MiB at 1,000 images, {float(large):.0f} at {largest}")
-    assert int(more) > 2 * int(trained) and scored == still == "200"
+    assert int(more) > 2 * int(trained) and scored == still == "100"
     # In memory, 1,500 training images more would be 70 MiB.
     assert float(large) - float(small) < 40, done.stdout
 

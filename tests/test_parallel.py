@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import torch.distributed as dist
 from processes import context
 from torch import nn
 
-from poolae import machine, make_settings
+from poolae import building, machine, make_settings
 from poolae.__main__ import main
 from poolae.models import build
 from poolae.settings import DEPTHS, UserError
@@ -98,6 +99,7 @@ def script(task, folder):
                 raise UserError("The disk is on fire.")
             made = dist.barrier()
         elif task == "one is killed":
+            dist.barrier()  # both have joined
             if rank == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
             made = dist.barrier()
@@ -135,31 +137,43 @@ def torchrun(*arguments, **env):
     )
 
 
-def member(task, folder, rank, port):
+def member(task, folder, rank, port, arguments):
     """Be one of the processes, as torchrun would start it."""
     os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-        "MASTER_ADDR": "localhost", "MASTER_PORT": str(port),
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "JOBS": str(os.cpu_count()),
     }  # fmt: skip
-    sys.stderr = (folder / f"{task}-{rank}.txt").open("w", buffering=1)
+    sys.stdout = sys.stderr = (folder / f"{task}-{rank}.txt").open("w", buffering=1)
+    if task == "command":
+        sys.exit(main(arguments))
     try:
         script(task, folder)
     except UserError as error:
         sys.exit(f"poolae: {error}")
 
 
-def together(task, folder):
-    """Let two processes do `script`; return their exit codes and what they said."""
+def start(task, folder, *arguments):
+    """Start two processes that do `script`, or the command with these arguments."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    members = [context.Process(target=member, args=(task, folder, k, port)) for k in (0, 1)]
+    of_all = [(task, folder, rank, port, arguments) for rank in (0, 1)]
+    members = [context.Process(target=member, args=of_one) for of_one in of_all]
     for process in members:
         process.start()
+    return members
+
+
+def end(task, folder, members):
+    """Wait for them; return their exit codes and what they said."""
     for process in members:
         process.join(300)
     said = "".join((folder / f"{task}-{k}.txt").read_text() for k in (0, 1))
     return [process.exitcode for process in members], said
+
+
+def together(task, folder, *arguments):
+    return end(task, folder, start(task, folder, *arguments))
 
 
 def both(task, folder):
@@ -238,22 +252,47 @@ def test_one_process_that_fails_ends_all_with_one_sentence(tmp_path, task, sente
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_the_command_makes_the_run_that_one_process_makes(tmp_path, monkeypatch):
-    command = ["-m", "poolae", "train", "pool1-seed0", "--profile", "smoke"]
-    made = torchrun(*command, "--results", tmp_path / "two")
-    assert made.returncode == 0, made.stdout + made.stderr
+@pytest.fixture
+def command(monkeypatch, build):
+    """What trains a small run, and the folder of the run once one process has trained it."""
     monkeypatch.setenv("JOBS", str(os.cpu_count()))  # one thread
-    assert main([*command[2:], "--results", str(tmp_path / "one")]) == 0
+    command = ["train", "pool1-seed0", "--profile", "smoke", "--results"]
+    results = build / "by one process"
+    assert main([*command, str(results)]) == 0
+    return command, results / "runs" / "pool1-seed0"
+
+
+def test_the_command_makes_the_run_that_one_process_makes(tmp_path, command, monkeypatch):
+    command, alone = command
+    codes, said = together("command", tmp_path, *command, str(tmp_path / "two"))
+    assert codes == [0, 0], said
 
     settings = make_settings(1, profile="smoke")
     monkeypatch.setattr(loop, "fit", None)  # both are there and valid
-    two, one = (runs.train(settings, tmp_path / name) for name in ("two", "one"))
+    two, one = (runs.train(settings, folder) for folder in (tmp_path / "two", alone.parents[1]))
     assert (two.about["processes"], one.about["processes"]) == (2, 1)
     assert two.about["fingerprint"] == one.about["fingerprint"]
     np.testing.assert_allclose(two.losses.loss, one.losses.loss, rtol=0.03)  # bfloat16
     errors = [run.scores.mean_absolute_error.mean() for run in (two, one)]
     assert errors[0] == pytest.approx(errors[1], rel=0.03)
     assert not list(tmp_path.rglob("checkpoint.pt"))
+
+
+@pytest.mark.fault("torchrun trains a run that `make report` is making", "waits, trains nothing")
+def test_processes_wait_for_who_makes_the_same_run(tmp_path, command):
+    command, made = command
+    folder = tmp_path / "results" / "runs" / made.name
+    with building.held(folder):
+        members = start("command", tmp_path, *command, str(tmp_path / "results"))
+        deadline = time.monotonic() + 60
+        said = tmp_path / "command-0.txt"
+        while not said.exists() or "is making" not in said.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        shutil.copytree(made, folder, dirs_exist_ok=True)
+    codes, said = end("command", tmp_path, members)
+    assert codes == [0, 0], said
+    assert (folder / "run.json").read_bytes() == (made / "run.json").read_bytes()
 
 
 def test_one_process_joins_nobody(monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from poolae.__main__ import main
 from poolae.data import images
 from poolae.files import REFERENCE
 from poolae.paper import claims, comparisons, facts, record, words
@@ -171,10 +172,10 @@ def test_the_claims_are_older_than_the_runs_or_said_not_to_be(tmp_path, monkeypa
         return done.stdout.strip()
 
     def said(*commits):
-        found = [SimpleNamespace(about={"commit": commit}) for commit in commits]
-        return record.frozen(SimpleNamespace(found=found))
+        record.claims_before.cache_clear()
+        return record.frozen([SimpleNamespace(name="here", commits=set(commits))])
 
-    monkeypatch.setattr(record.claims, "__file__", str(where))
+    monkeypatch.setattr(record, "CLAIMS", where)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     where.write_text("1")
     assert "no checkout of git" in said("abc")
@@ -184,13 +185,22 @@ def test_the_claims_are_older_than_the_runs_or_said_not_to_be(tmp_path, monkeypa
     (tmp_path / "other").write_text("1")
     git("add", "."), git("commit", "-qm", "run")
     second = git("rev-parse", "--short", "HEAD")
-    assert f"commit {first} of" in said(second) and "is older than the runs" in said(second)
-    assert "is older than the runs" in said(f"{second}+")
+    assert f"commit {first} of" in said(second)
+    assert ": older than the runs of “here”." in said(second, f"{second}+")
     where.write_text("2")
     assert "not fixed" in said(second)
     git("add", "."), git("commit", "-qm", "other claims")
-    assert "is not older than the runs" in said(second)
-    assert "is not older" in said("unknown")
+    assert ": not older than the runs of “here”." in said(second)
+    assert "not older" in said("unknown")
+    record.claims_before.cache_clear()
+
+
+def test_what_is_recorded_notes_whether_the_claims_were_older():
+    everything = record.read_results()
+    noted = everything.assign(claims="0123456")
+    assert "The claims were of commit 0123456, older than these runs." in text_of(noted)
+    noted.loc[noted["arm"] == "matched3", "claims"] = np.nan
+    assert "younger than these runs" in text_of(noted)
 
 
 def test_a_step_up_adds_a_figure_and_a_section_and_changes_nothing_else(copy):
@@ -290,3 +300,12 @@ def test_the_plan_on_paper_is_computed_from_the_networks():
         assert f"{total:,.0f} hours of {name}, ${total * price:,.0f}" in text
     assert f"2 × {images.MEASURED * 2 * 128**2 * 2 / 1e6:.0f} MB" in text
     assert f"{12 * 128**2:,} bytes an image, {1.3e6 * 12 * 128**2 / 1e9:.0f} GB" in text
+
+
+@pytest.mark.fault("figures/results.csv is missing", "said so, and not that it cannot be written")
+def test_a_file_that_is_missing_is_not_one_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results.csv")
+    assert main(["figures"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"poolae: {tmp_path / 'results.csv'} is missing: restore it")
+    assert said.count("\n") == 1

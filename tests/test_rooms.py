@@ -9,7 +9,7 @@ import pytest
 import poolae
 from poolae import files
 from poolae.files import module_digests
-from poolae.train.runs import DECIDING, SCORING
+from poolae.train.provenance import DECIDING, SCORING
 
 PACKAGE = Path(poolae.__file__).parent
 ROOMS = ("data", "models", "train", "metrics")

@@ -10,7 +10,7 @@ import torch
 
 from poolae import UserError, files, make_settings, metrics
 from poolae.paper import comparisons
-from poolae.train import precision, runs
+from poolae.train import precision, provenance, runs
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_changed_setting_or_code_trains_again(results, trained, tmp_path, monk
         make_settings(0, 0, profile="smoke", size=16, steps=2, base_width=2, images=12), tmp_path
     )
     assert len(trained) == 2
-    monkeypatch.setattr(runs, "code_digest", lambda *modules: "other code")
+    monkeypatch.setattr(provenance, "code_digest", lambda *modules: "other code")
     train(tmp_path, 0, 0)
     assert len(trained) == 3
 
@@ -131,10 +131,16 @@ def test_a_run_that_is_trained_again_says_why(tmp_path, capsys, monkeypatch):
     )
     whole = files.module_digests
     changed = {"train/loop": "other", "models/layers": "code"}
-    monkeypatch.setattr(runs, "module_digests", lambda *m: whole(*m) | changed)
-    monkeypatch.setattr(runs, "code_digest", lambda *m: "other")
+    monkeypatch.setattr(provenance, "module_digests", lambda *m: whole(*m) | changed)
+    monkeypatch.setattr(provenance, "code_digest", lambda *m: "other")
     assert said(weight_decay=0.011, images=15) == start + (
         "models/layers.py changed; train/loop.py changed."
+    )
+    about = json.loads((tmp_path / "runs" / "pool0-seed0" / "run.json").read_text())
+    flipped = json.dumps(about | {"training_error": about["training_error"] / 2})
+    (tmp_path / "runs" / "pool0-seed0" / "run.json").write_text(flipped)
+    assert said(weight_decay=0.011, images=15) == start + (
+        "its run.json is damaged, or of another version."
     )
 
 

@@ -72,7 +72,7 @@ def test_a_study_without_extras_has_none(study):
 def test_every_claim_is_judged_when_every_arm_is_there_and_few_seeds_leave_it_open(study):
     assert set(claims.verdicts(study.ledger)) == {"open"}
     shown = words.verdict_table(study)
-    assert len(shown) == 12 and not shown["effect [95 %]"].str.contains("-").any()
+    assert len(shown) == 12 and not shown["effect [95 %], margin"].str.contains("-").any()
     assert shown["what would change it"].str.contains("6 seeds in place of").all()
     assert len(words.contrast_table(study.ledger)) == len(study.ledger)
 

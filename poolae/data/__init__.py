@@ -1,6 +1,6 @@
 """The study's images: found, drawn or decoded, as planes of Lab, kept, grouped and split."""
 
-from poolae.data.colour import lab01_to_rgb, rgb_to_lab01
+from poolae.data.colour import lab01_to_rgb, recolour, rgb_to_lab01
 from poolae.data.decode import read_picture
 from poolae.data.images import (
     Images,
@@ -25,6 +25,7 @@ __all__ = [
     "near_duplicates",
     "open_images",
     "read_picture",
+    "recolour",
     "rgb_to_lab01",
     "shuffle_tiles",
     "split",

@@ -19,7 +19,7 @@ import numpy as np
 from poolae.files import replacing
 
 # Part of every cache key: raise it when the same file would give other pixels or groups.
-FORMAT = 1
+FORMAT = 2
 
 
 def digest(value) -> str:

@@ -20,7 +20,7 @@ import posixpath
 import signal
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -70,9 +70,13 @@ class Images:
     excluded
         (name, reason) of each file that could not be used.
     key
-        Hexadecimal digest of names, contents, `size` and the cache's format.
+        Hexadecimal digest of names, contents, `size`, the cache's format and whether profiles
+        were obeyed.
     source
         "synthetic", "daisies" or the folder, as given.
+    profiles
+        (name, profile, moved) of each file with a colour profile that is not sRGB: its name, or
+        why it was not used, and how far it moved a and b on average, of their range.
     """
 
     lab: np.ndarray
@@ -81,6 +85,7 @@ class Images:
     excluded: tuple[tuple[str, str], ...]
     key: str
     source: str
+    profiles: tuple[tuple[str, str, float], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -185,6 +190,7 @@ def load(
     n: int | None = None,
     workers: int | None = None,
     cache: str | os.PathLike | None = None,
+    colour_profiles: bool = True,
 ) -> Split:
     """Open a source's images and split them 3:1.
 
@@ -195,7 +201,7 @@ def load(
 
     Parameters
     ----------
-    source, size, n, workers, cache
+    source, size, n, workers, cache, colour_profiles
         As in `open_images`.
     seed
         Picks the split.
@@ -205,7 +211,7 @@ def load(
     UserError
         As in `open_images`, or if one part would be empty.
     """
-    images = open_images(source, size, n=n, workers=workers, cache=cache)
+    images = open_images(source, size, n, workers, cache, colour_profiles)
     reference = manifest() if n is None and images._overlap(coverage=0.5) else None
     train, test = split(images.names, seed, images.groups, reference)
     if not len(train) or not len(test):
@@ -245,7 +251,8 @@ def load_for(settings: Settings) -> Split:
     UserError
         As in `load`, or if the training part holds too few images.
     """
-    loaded = load(settings.data, settings.size, settings.split, settings.images)
+    s = settings
+    loaded = load(s.data, s.size, s.split, s.images, colour_profiles=s.colour_profiles)
     if not (settings.training_images or settings.early):
         return loaded
     images, there = loaded.images, len(loaded.train)
@@ -293,10 +300,11 @@ def open_images(
     n: int | None = None,
     workers: int | None = None,
     cache: str | os.PathLike | None = None,
+    colour_profiles: bool = True,
 ) -> Images:
     """Decode a source's images, or open what an earlier call decoded.
 
-    Greyscale, palette, 16-bit and CMYK images become RGB; transparency is laid
+    Greyscale, palette, 16-bit and CMYK images become sRGB; transparency is laid
     over white; EXIF orientation is applied; of an animation the first frame is
     taken. Excluded with a reason: what cannot be decoded to the end, sides under
     `MIN_SIDE`, shapes beyond `MAX_ASPECT`, more than `MAX_PIXELS` or `MAX_BYTES`
@@ -308,7 +316,8 @@ def open_images(
         "synthetic" (drawn daisies), "synthetic:<cycles per image>" (the same with
         their chroma cut off there), "daisies" (Kaggle's Flowers Recognition,
         class daisy, downloaded once) or a folder, searched with its subfolders
-        for JPEG, PNG, WebP, BMP, GIF and TIFF files under whatever name.
+        for JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC and JPEG 2000 files under whatever name,
+        and PPM.
         Symbolic links to folders are not followed.
     size
         Side of the square that each image is squashed to, pixels.
@@ -319,6 +328,9 @@ def open_images(
         Decoding processes; default one for each processor, 1 for none.
     cache
         Folder of decoded images; default `build/cache` (see `files.build_folder`).
+    colour_profiles
+        Whether files that carry a colour profile are converted by it to sRGB, as browsers do.
+        The original took all values for sRGB.
 
     Raises
     ------
@@ -335,29 +347,33 @@ def open_images(
     cache = build_folder() / "cache" if cache is None else Path(cache)
     workers = max(1, workers or os.cpu_count() or 1)
     items, excluded = find_items(source, n, workers, cache)
-    base = cache / f"images-{digest([FORMAT, size, [item[:2] for item in items]])[:32]}"
+    kind = [FORMAT, size]
+    if not colour_profiles and any(isinstance(item.origin, str) for item in items):
+        kind.append("profiles ignored")
+    base = cache / f"images-{digest([*kind, [item[:2] for item in items]])[:32]}"
     stored = open_stored(base, size)
     if stored is None:
-        _build(items, size, workers, base, source, excluded)
+        rows = _rows(items, workers, partial(_produce, size=size, colour_profiles=colour_profiles))
+        _build(items, size, rows, base, source, excluded)
         stored = open_stored(base, size)
         if stored is None:
             raise UserError(f"{base}.npy changed while it was read: start again.")
     lab, index = stored
     excluded = sorted([*excluded, *map(tuple, index["excluded"])])
-    key = digest([FORMAT, size, index["names"], index["contents"]])
-    groups = np.array(index["groups"])
-    return Images(lab, tuple(index["names"]), groups, tuple(excluded), key, source)
+    key = digest([*kind, index["names"], index["contents"]])
+    groups, profiles = np.array(index["groups"]), tuple(map(tuple, index["profiles"]))
+    return Images(lab, tuple(index["names"]), groups, tuple(excluded), key, source, profiles)
 
 
 def _build(
     items: list[Item],
     size: int,
-    workers: int,
+    rows: Iterator[tuple | str],
     base: Path,
     source: str,
     unreadable: list[tuple[str, str]],
 ) -> None:
-    """Decode the items into `base`.npy, row by row, and describe it in `base`.json."""
+    """Write the items' `rows`, as they come, to `base`.npy, and describe them in `base`.json."""
     import imagehash  # noqa: F401 - imported once here, shared by the forked workers
     import skimage.color  # noqa: F401
     from tqdm import tqdm
@@ -365,9 +381,10 @@ def _build(
     kept: list[Item] = []
     hashes: list[np.ndarray] = []
     excluded: list[tuple[str, str]] = []
+    profiles: list[tuple[str, str, float]] = []
     with writing_images(base.with_suffix(".npy"), size, at_most=len(items)) as append:
         bar = tqdm(
-            zip(items, _rows(items, size, workers), strict=True),
+            zip(items, rows, strict=True),
             desc="Drawing" if source == "synthetic" else "Decoding",
             total=len(items),
             unit=" images",
@@ -380,10 +397,12 @@ def _build(
                 if isinstance(row, str):
                     excluded.append((item.name, row))
                     continue
-                lab, bits = row
+                lab, bits, *profile = row
                 append(lab)
                 kept.append(item)
                 hashes.append(bits)
+                if profile:
+                    profiles.append((item.name, *profile))
         except BrokenProcessPool as error:
             raise UserError(
                 f"A process decoding {source!r} was killed, most likely for lack of memory: "
@@ -396,19 +415,29 @@ def _build(
         "contents": [item.content for item in kept],
         "groups": near_duplicates(np.array(hashes)).tolist(),
         "excluded": excluded,
+        "profiles": profiles,
     }
     write_json(base.with_suffix(".json"), index)
 
 
-def _produce(item: Item, size: int) -> tuple[np.ndarray, np.ndarray] | str:
-    """Return an item's (3, size, size) Lab and perceptual hash, or why there is none."""
-    made = picture(item, size)
-    return made if isinstance(made, str) else (np.concatenate(rgb_to_lab01(made[0])), made[1])
+def _produce(item: Item, size: int, colour_profiles: bool) -> tuple | str:
+    """Return an item's (3, size, size) Lab and perceptual hash, or why there is none.
+
+    If it has a colour profile, its name and how far it moved the chroma follow.
+    """
+    made = picture(item, size, colour_profiles)
+    if isinstance(made, str):
+        return made
+    rgb, bits, told = made
+    lab = np.concatenate(rgb_to_lab01(rgb))
+    if not told:
+        return lab, bits
+    unconverted = rgb_to_lab01(picture(item, size, colour_profiles=False)[0])[1]
+    return lab, bits, told, float(np.abs(lab[1:] - unconverted).mean())
 
 
-def _rows(items: list[Item], size: int, workers: int) -> Iterator:
-    """Yield what `_produce` makes of each item, in order."""
-    produce = partial(_produce, size=size)
+def _rows(items: list[Item], workers: int, produce: Callable[[Item], tuple | str]) -> Iterator:
+    """Yield what `produce` makes of each item, in order."""
     workers = min(workers, -(-len(items) // CHUNK))
     if workers <= 1:
         yield from map(produce, items)
@@ -434,7 +463,9 @@ def _too_few(source: str, found: int, excluded: list[tuple[str, str]]) -> UserEr
     why = ""
     if excluded:
         name, reason = min(excluded)
-        why = f" ({len(excluded)} excluded, the first {name!r}: {reason})"
+        same = len(excluded) > 1 and len({reason for _, reason in excluded}) == 1
+        which = f"all {len(excluded)}" if same else f"{len(excluded)} excluded, the first {name!r}"
+        why = f" ({which}: {reason})"
     return UserError(
         f"{source!r} holds {found or 'no'} readable image{'s' * (found != 1)}{why}, and a study "
         f"needs at least {MIN_IMAGES}: give DATA another folder, or DATA=synthetic."

@@ -15,12 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from poolae.data.cache import digest, read_json, write_json
-from poolae.data.decode import MAX_BYTES, decode_file, reason, sniff
+from poolae.data.decode import MAX_BYTES, UNREAD, decode_file, reason, sniff
 from poolae.files import REFERENCE, code_digest
 from poolae.settings import BANDED, UserError
 
 KAGGLE_DATASET = "alxmamaev/flowers-recognition"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pnm", *UNREAD),
+)
 
 
 class Item(NamedTuple):
@@ -54,16 +57,31 @@ def find_items(
     return items, excluded + unreadable
 
 
-def picture(item: Item, size: int) -> tuple[np.ndarray, np.ndarray] | str:
-    """Draw or read an item: (size, size, 3) sRGB in [0, 1] and its hash, as in `decode_file`."""
+def find_pictures(source: str | os.PathLike, besides: str) -> list[tuple[str, str]]:
+    """Return (path, name) of a file, or of all pictures below a folder, but those in `besides`.
+
+    Names are relative to the folder. What cannot be read is among them.
+    """
+    source = os.path.expanduser(os.fspath(source))
+    if not os.path.isdir(source):
+        return [(source, os.path.basename(source))]
+    files, unreadable = _folder_files(source)
+    names = [f.name for f in files if _has_image_suffix(f.name) or sniff(f.path)]
+    names += [name.rstrip("/") for name, _ in unreadable]
+    inner = os.path.relpath(besides, source) + "/"
+    return [(os.path.join(source, name), name) for name in names if not name.startswith(inner)]
+
+
+def picture(item: Item, size: int, colour_profiles: bool) -> tuple | str:
+    """Draw an item, its sRGB as floats in [0, 1], or read it: all as in `decode_file`."""
     if isinstance(item.origin, str):
-        return decode_file(item.origin, item.content, size)
+        return decode_file(item.origin, item.content, size, colour_profiles)
     from poolae.data.daisies import draw
 
     # Two drawings are never the same picture: a hash of its own keeps each apart.
     apart = np.frombuffer(hashlib.sha256(item.name.encode()).digest(), np.uint64)
     index, band = item.origin
-    return draw(index, size, chroma_bandwidth=band), apart
+    return draw(index, size, chroma_bandwidth=band), apart, ""
 
 
 @cached

@@ -228,7 +228,7 @@ def picture_at(name: str, content: bytes, size: int) -> tuple[np.ndarray, np.nda
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about harmless oddities
-            pixels, _ = decode_bytes(content, size)
+            pixels, *_ = decode_bytes(content, size, name=name)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise all kinds for a damaged file

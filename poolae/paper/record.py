@@ -11,8 +11,8 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +38,13 @@ CARRYING = {
     ("skip", "matched3"): "detail led past the bottleneck",
 }
 DESCRIBED = REFERENCE / "daisies_described.json"
+CLAIMS = Path(claims.__file__)
 RECORD, RECORDED = "standard", "daisies"  # the profile and the data that answer the question
 STEP_UP = "full"
 DRAWINGS = 3  # the first synthetic daisies, among the samples
 COUNTS = ("base_width", "steps", "parameters", "threads")
 ABOUT = ["profile", "data", "size", "base_width", "steps", "recipe", "precision", "parameters"]
-ABOUT += ["training_seconds", "commit", "processor", "threads", "test_images"]
+ABOUT += ["training_seconds", "commit", "claims", "processor", "threads", "test_images"]
 TEXT = dict(dtype=str, keep_default_na=False)  # so that pandas rewrites every byte as it was
 
 
@@ -91,7 +92,8 @@ def _about(run: runs.Run, network: bool, name: str) -> dict:
     """Return what a row of results says of its run, or a baseline's of one on the same split."""
     s, about = run.settings, run.about
     row = {**s.asdict(), **about, "data": s.data if s.data.startswith(BANDED) else name}
-    row["training_seconds"] = round(row["training_seconds"], 1)
+    row |= {"training_seconds": round(row["training_seconds"], 1)}
+    row |= {"claims": claims_before(row["commit"])}
     always = ("profile", "data", "size", "commit", "test_images")
     return {key: row[key] for key in ABOUT if network or key in always}
 
@@ -252,7 +254,7 @@ class Scale(Comparison):
         self.networks = rows[rows["kind"] == "network"]
         self.one = self.networks.iloc[0]
         self.profile, self.data, self.size = self.one[["profile", "data", "size"]]
-        self.is_daisies = self.data == RECORDED
+        self.is_daisies, self.commits = self.data == RECORDED, set(self.networks["commit"])
 
     @cached_property
     def compared(self) -> pd.DataFrame:
@@ -276,7 +278,7 @@ class Scale(Comparison):
         one = self.one
         return (
             f"{self.size} × {self.size} pixels, base width {one['base_width']:.0f}, "
-            f"{one['steps']:,.0f} steps of recipe `{one['recipe']}` in {one['precision']}"
+            f"{one['steps']:,.0f} steps of recipe “{one['recipe']}” in {one['precision']}"
         )
 
 
@@ -293,26 +295,45 @@ def scales(everything: pd.DataFrame) -> list[Scale]:
     return sorted(found, key=lambda one: (one.profile, one.data) != (RECORD, RECORDED))
 
 
-def frozen(study: Study) -> str:
+def frozen(scales: Iterable[Comparison]) -> str:
     """Say of which commit the claims are, and whether it is older than these runs."""
-    here = Path(claims.__file__)
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        options = dict(cwd=here.parent, capture_output=True, text=True)
-        return subprocess.run(["git", *arguments], **options)
-
-    try:
-        commit, day = git("log", "-1", "--format=%h %cs", "--", here.name).stdout.split()
-    except (OSError, ValueError):
+    if not (commit := _git("log", "-1", "--format=%h of %cs", "--", CLAIMS.name)):
         return "This is no checkout of git, so that nothing tells when the claims were written."
-    if git("status", "--porcelain", "--", here.name).stdout:
-        return f"The claims were changed since commit {commit} of {day}: they are not fixed."
-    trained = {run.about["commit"].rstrip("+") for run in study.found}
-    older = all(git("merge-base", "--is-ancestor", commit, one).returncode == 0 for one in trained)
-    return (
-        f"Claims, contrasts, margins and rule are of commit {commit} of {day}, which is "
-        f"{'older' if older else 'not older'} than the runs of this report."
-    )
+    if _git("status", "--porcelain", "--", CLAIMS.name):
+        return f"The claims were changed since commit {commit}: they are not fixed."
+    said = []
+    for one in scales:
+        older = all(map(claims_before, one.commits))
+        said.append(f"{'older' if older else 'not older'} than the runs of “{one.name}”")
+    return f"Claims, contrasts, margins and rule are of commit {commit}: {'; '.join(said)}."
+
+
+@cache
+def claims_before(run: str) -> str:
+    """Return the commit of the claims if it is older than that of a run, else ""."""
+    commit = _git("log", "-1", "--format=%h", "--", CLAIMS.name)
+    # What is the nearest common ancestor of both is the older one.
+    full = commit and _git("rev-parse", commit)
+    return commit if full and _git("merge-base", commit, run.rstrip("+")) == full else ""
+
+
+def _git(*arguments: str) -> str:
+    """Return what git says where the claims are; "" where it fails or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=CLAIMS.parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _noted(study: Scale) -> str:
+    """Say what was noted of the claims' age when these runs were recorded."""
+    noted = set(study.networks.get("claims", pd.Series([np.nan])).fillna(""))
+    if "" in noted:
+        return "The claims as they stand are younger than these runs, which were known before."
+    return f"The claims were of commit {' and '.join(sorted(noted))}, older than these runs."
 
 
 def answer(study: Scale) -> str:
@@ -357,7 +378,8 @@ def findings(found: Sequence[Scale]) -> str:
         "intervals, the first network minus the second.",
         words.effects_in_words(study.effects(MATCHED_CONTRASTS), MATCHED_CONTRASTS),
         "## The claims",
-        f"What counts as nothing: {words.margins_in_words()}.",
+        f"What counts as nothing: {words.margins_in_words()}. Intervals are by Nadeau's and "
+        "Bengio's correction, as of single images nothing is on record. " + _noted(study),
         _markdown(words.side_by_side(found)),
         f"### {study.name}",
         _markdown(words.verdict_table(study)),

@@ -65,6 +65,8 @@ class Comparison:
         Side of the images, pixels.
     name
         Data, pixels, width and seeds.
+    commits
+        That trained the networks.
     is_daisies
         Whether they are the original's photographs, which its claims are about.
     """
@@ -72,6 +74,7 @@ class Comparison:
     scores: pd.DataFrame
     size: int
     name: str
+    commits: set[str]
     is_daisies: bool
     mixtures: pd.DataFrame | None = None
 
@@ -187,7 +190,7 @@ class Study(Comparison):
         self.surface = [r for r in own_split if r.settings.base in bases]
         self.bands = [r for r in here if r not in own]
         self.oscillating = [r for r in self.found if r not in here]
-        self.size = first.settings.size
+        self.size, self.commits = first.settings.size, {r.about["commit"] for r in self.found}
 
     @cached_property
     def is_daisies(self) -> bool:

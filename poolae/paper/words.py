@@ -108,27 +108,21 @@ def _standing(verdicts: pd.Series, one: Comparison) -> pd.Series:
 
 def verdict_table(one: Comparison) -> pd.DataFrame:
     """Return a row per claim: the verdict, what it hangs on, and what would change it."""
-    hanging = claims.decisive(one.ledger)
-    run = hanging["lacks"] == ""
-    rows = hanging[run]
-    table = pd.DataFrame(
-        {
-            "hangs on": rows.get("metric", "") + ", " + rows.get("contrast", ""),
-            "effect [95 %]": [interval(row) for _, row in rows.iterrows()],
-            "margin": [f"± {margin:g}" for margin in rows.get("margin", [])],
-        },
-        index=rows.index,
-    )
-    about = pd.DataFrame(
-        {
-            "claim": hanging["claim"],
-            "whose": hanging["by"],
-            "verdict": _standing(hanging["verdict"], one),
-        }
-    )
-    changes = [would_change(row) for _, row in hanging.iterrows()]
-    table = about.join(table).fillna("–").assign(**{"what would change it": changes})
-    return table.reset_index(drop=True)
+    rows = []
+    for _, row in claims.decisive(one.ledger).iterrows():
+        run = not row["lacks"]
+        rows.append(
+            {
+                "claim": row["claim"],
+                "verdict": row["verdict"],
+                "hangs on": f"{row['metric']}, {row['contrast']}" if run else "–",
+                "effect [95 %], margin": f"{interval(row)}, ± {row['margin']:g}" if run else "–",
+                "what would change it": would_change(row),
+            }
+        )
+    table = pd.DataFrame(rows)
+    table["verdict"] = _standing(table["verdict"], one)
+    return table
 
 
 def would_change(row: Mapping) -> str:
@@ -140,7 +134,7 @@ def would_change(row: Mapping) -> str:
     digits = claims.UNITS[row["unit"]].digits
     if row["says"] == claims.OPEN:
         return f"more seeds: {row['seeds']:.0f} show effects from {row['detectable']:.{digits}f}"
-    return f"an interval moved by {row['slack']:.{digits}f} towards the margin"
+    return f"an interval moved by {row['slack']:.2g} towards the margin"
 
 
 def contrast_table(judged: pd.DataFrame) -> pd.DataFrame:

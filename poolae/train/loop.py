@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import hashlib
 import io
 import math
 import os
@@ -171,8 +172,10 @@ def save_checkpoint(path: Path, learners: Sequence, step: int, history, about: d
         "gradients": [p.grad for p in learners[0].parameters()] if kept else [],
         "history": {key: torch.from_numpy(array) for key, array in history.items()},
     }
-    # By way of memory, where nothing that the disk refuses is reported as PyTorch's own error.
+    # By way of memory, where nothing that the disk refuses is reported as PyTorch's own error;
+    # and with a digest behind it, for PyTorch loads flipped bits without complaint.
     torch.save(content, held := io.BytesIO())
+    held.write(hashlib.sha256(held.getbuffer()).digest())
     with replacing(path) as temporary:
         temporary.write_bytes(held.getbuffer())
 
@@ -182,7 +185,10 @@ def load_checkpoint(path: Path, learners: Sequence, history, about: dict) -> int
     if not path.exists():
         return 0
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        held = path.read_bytes()
+        if hashlib.sha256(held[:-32]).digest() != held[-32:]:
+            raise ValueError("it is not what was written")
+        content = torch.load(io.BytesIO(held[:-32]), map_location="cpu", weights_only=True)
         if content["about"] != about:
             return 0
     except Exception as error:  # every kind of damage has a type of its own

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import copy
 import datetime
-import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -32,14 +32,13 @@ import numpy as np
 import pandas as pd
 
 from poolae import building, data, metrics
-from poolae.files import RUN_FILE, build_folder, code_digest, module_digests, replacing
+from poolae.files import RUN_FILE, build_folder, code_digest, replacing
 from poolae.machine import check_memory, commit, processor, settle_in
 from poolae.settings import Settings, UserError, from_name, make_settings
+from poolae.train.provenance import SCORING, changes, checked, fingerprint, origin, read, seal
 
 CHECKPOINT_FILE = "checkpoint.pt"  # gone when the run is finished
 SCORED = 256  # images whose metrics are computed together
-DECIDING = ("models", "train/loop", "train/optimisers", "train/parallel")  # the weights, of code
-SCORING = ("metrics/scores", "data/colour")
 
 
 @dataclass(frozen=True)
@@ -78,18 +77,7 @@ class Run:
         UserError
             If it is missing or holds anything else.
         """
-        path = self.folder / name
-        try:
-            stat = path.stat()
-            whole = _digest(path, stat.st_size, stat.st_mtime_ns) == self.about["files"][name]
-        except (OSError, KeyError):
-            whole = False
-        if not whole:
-            raise UserError(
-                f"{path} is not what was written when {self.name} was trained: remove the folder "
-                f"{self.folder} and run the same command again, which trains it anew."
-            )
-        return path
+        return checked(self.folder / name, self.about)
 
     @cached_property
     def losses(self) -> pd.DataFrame:
@@ -132,27 +120,29 @@ class Run:
         Parameters
         ----------
         picture
-            A file, or an array: grey (H, W) or sRGB (H, W, 3), uint8 or float in [0, 1].
+            A file, or an array: grey (H, W), sRGB (H, W, 3) or with alpha (H, W, 4); uint8,
+            uint16 or floats in [0, 1].
 
         Returns
         -------
         (H, W, 3) float32 array
-            sRGB in [0, 1]. The colours are predicted at the size that the network was trained
-            at and laid over the picture's own lightness.
+            sRGB in [0, 1], over white. The colours are predicted at the size that the network was
+            trained at and laid over the picture's own lightness.
 
         Raises
         ------
         UserError
             If the file cannot be read or the array is no picture.
         """
-        from PIL import Image
+        image = data.read_picture(picture).over_white()
+        return data.recolour(np.asarray(image), self.chroma_for(image))
 
-        image = data.read_picture(picture)
-        lightness, _ = data.rgb_to_lab01(np.asarray(image))
-        small = image.resize((self.settings.size,) * 2, Image.Resampling.BILINEAR)
-        chroma = self.predict(data.rgb_to_lab01(np.asarray(small))[0])
-        planes = [Image.fromarray(p).resize(image.size, Image.Resampling.BILINEAR) for p in chroma]
-        return data.lab01_to_rgb(lightness, np.stack(list(map(np.asarray, planes))))
+    def chroma_for(self, image) -> np.ndarray:
+        """Return the chroma (2, S, S) in [0, 1], at the network's size, of a Pillow RGB image."""
+        from PIL.Image import Resampling
+
+        small = image.resize((self.settings.size,) * 2, Resampling.BILINEAR)
+        return self.predict(data.rgb_to_lab01(np.asarray(small))[0])
 
     @cached_property
     def _ready(self):
@@ -191,7 +181,8 @@ def train(
     A run that is there and was made from the same settings, data and code is
     loaded, in whatever precision if none is asked for; one that was interrupted goes on
     from its checkpoint; if only the metrics have changed, the stored predictions are
-    scored again.
+    scored again. Who finds another process at it waits. The processes of
+    `parallel.together` share the training, and the first does the rest.
 
     Parameters
     ----------
@@ -205,66 +196,57 @@ def train(
     Raises
     ------
     UserError
-        If the data cannot be had, training diverges, or a file cannot be written.
+        If the data cannot be had, training diverges, a file cannot be written, or the
+        processes do not find the same data and results.
     """
     folder = Path(results) / "runs" / settings.name
-    images = data.load_for(settings)
-    about = _read_about(folder)
-    settings = _in_its_precision(settings, about)
-    mark, scorer = fingerprint(settings, images), code_digest(*SCORING)
+    images, scorer = data.load_for(settings), code_digest(*SCORING)
 
-    def lacks(about: dict | None) -> bool:
-        return about is None or about["fingerprint"] != mark
+    def lacks_training(about: dict | None) -> bool:
+        if about is None:
+            return True
+        return about["fingerprint"] != fingerprint(_in_its_precision(settings, about), images)
 
-    if lacks(about) or about.get("scored_with") != scorer:
-        with building.held(folder):
-            about = _read_about(folder)  # another process may have trained it meanwhile
-            if lacks(about):
-                if about is not None:
-                    print(f"{settings.name} is trained again: {changes(about, settings, images)}.")
+    about, alone = read(folder), int(os.environ.get("WORLD_SIZE") or 1) == 1
+    if alone and not lacks_training(about) and about.get("scored_with") == scorer:
+        return Run(folder, about)  # without PyTorch, whose import takes longer than all else
+
+    from poolae.train import loop, parallel
+
+    with ExitStack() as until_it_is_made:
+        with parallel.first_ahead():
+            if parallel.is_first():
+                until_it_is_made.enter_context(building.held(folder))
+            about = read(folder)  # another process may have made it meanwhile
+        lacking, settings = lacks_training(about), _in_its_precision(settings, about)
+        mark = fingerprint(settings, images)
+        parallel.agree("data and results", (mark, lacking))
+        if lacking:
+            if parallel.is_first():
+                if (folder / RUN_FILE).exists():
+                    why = changes(about, settings, images)
+                    print(f"{settings.name} is trained again: {why}.", flush=True)
                 check_memory(memory_needed(settings, images), f"Training {settings.name}")
-                about = _train(settings, images, folder, mark, watch)
-            if about.get("scored_with") != scorer:
-                _score(Run(folder, about), images, scorer)
+            settle_in()
+            began = time.monotonic()
+            network, history = loop.fit(
+                settings,
+                images.train.lightness,
+                images.train.chroma,
+                images.test.lightness[0],
+                folder / CHECKPOINT_FILE,
+                mark,
+                watch,
+                images.validation and images.validation.in_memory(),
+            )
+        with parallel.first_ahead():
+            if parallel.is_first():
+                if lacking:
+                    about = _write(settings, images, folder, network, history, began)
+                if about.get("scored_with") != scorer:
+                    _score(Run(folder, about), images, scorer)
+            about = read(folder)
     return Run(folder, about)
-
-
-def _score(run: Run, images: data.Data, scorer: str) -> None:
-    scores = score(np.asarray(run.predictions, np.float32), images)
-    scrambled = np.load(run.path("scrambled.npy")).astype(np.float32)
-    scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, images.test.chroma)
-    scores["training_error"] = run.about["training_error"]
-    with replacing(run.folder / "scores.csv") as temporary:
-        # A file name may hold bytes that are no UTF-8.
-        scores.to_csv(temporary, float_format="%.6g", errors="surrogateescape")
-    run.about["scored_with"] = scorer
-    seal(run.folder, run.about, "scores.csv")
-
-
-def train_together(settings: Settings, results: str | os.PathLike) -> None:
-    """`train` in all the processes of `parallel.together`, which may be one.
-
-    They share the training; the first also evaluates the network and writes the run.
-
-    Raises
-    ------
-    UserError
-        As `train`, or if the processes do not find the same data and results.
-    """
-    from poolae.train import parallel
-
-    folder = Path(results) / "runs" / settings.name
-    with parallel.first_ahead():  # it decodes for all
-        images = data.load_for(settings)
-    about = _read_about(folder)
-    settings = _in_its_precision(settings, about)
-    mark = fingerprint(settings, images)
-    about = about or {"fingerprint": None}
-    parallel.agree("data and results", (mark, about["fingerprint"]))
-    if parallel.is_first():
-        train(settings, results)
-    elif about["fingerprint"] != mark:
-        _fit(settings, images, folder, mark)
 
 
 def memory_needed(settings: Settings, images: data.Split) -> int:
@@ -298,46 +280,6 @@ def score(predicted: np.ndarray, images: data.Split) -> pd.DataFrame:
     )
     table = pd.concat([pd.DataFrame(part) for part in scores])
     return table.set_index(pd.Index(test.names, name="image"))
-
-
-def fingerprint(settings: Settings, images: data.Split) -> str:
-    """Return a digest of all that decides a run's weights, except the machine.
-
-    The names of the data and of the profile do not count, what they stand for does; of the code,
-    that of networks and training counts, but not their comments.
-    """
-    parts = [
-        json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
-        images.images.key,
-        json.dumps([images.train.names, images.test.names]),
-        code_digest(*DECIDING),
-    ]
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
-
-
-def changes(about: dict, settings: Settings, images: data.Data) -> str:
-    """Say what is no longer as it was when a run was trained.
-
-    Parameters
-    ----------
-    about
-        What the finished run says of itself.
-    settings, images
-        Of the run as it is wanted now.
-    """
-    before, now = about["settings"], settings.asdict()
-    said = [
-        f"{key} {before[key]} -> {value}"
-        for key, value in now.items()
-        if before[key] != value and key not in ("data", "profile")
-    ]
-    if about["data_key"] != images.images.key:
-        more = len(images.images.names) - about["images"]
-        count = f"{abs(more)} images {'added' if more > 0 else 'removed'}"
-        said.append(f"data changed: {count if more else 'as many images, but others'}")
-    code = module_digests(*DECIDING)
-    said += [f"{name}.py changed" for name in code if about["code"].get(name) != code[name]]
-    return "; ".join(said) or "how the images are divided changed"
 
 
 def results_folder(source: str, profile: str) -> Path:
@@ -387,7 +329,7 @@ def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
     found = []
     for settings in wanted:
         folder = Path(results) / "runs" / settings.name
-        if (about := _read_about(folder)) is None:
+        if (about := read(folder)) is None:
             raise UserError(
                 f"The run {settings.name} is not in {results}: train it with notebooks/02_train, "
                 "or all of them with `make report`."
@@ -418,7 +360,7 @@ def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
     """Return all finished runs under `build` (default: the checkout's), a row each."""
     rows = []
     for path in sorted(Path(build or build_folder()).glob(f"*/runs/*/{RUN_FILE}")):
-        if (about := _read_about(path.parent)) is None or "scored_with" not in about:
+        if (about := read(path.parent)) is None or "scored_with" not in about:
             continue
         run = Run(path.parent, about)
         means = run.scores.mean()
@@ -439,25 +381,6 @@ def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def find_or_train(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
-    """Return these runs, in the same order, training those that are missing.
-
-    Under `make report` they are all there; a notebook that is run by hand gets
-    what it needs.
-    """
-    return [train(settings, results) for settings in wanted]
-
-
-def _read_about(folder: Path) -> dict | None:
-    """Return what a finished run says of itself; None where there is none of this version."""
-    try:
-        about = json.loads((folder / RUN_FILE).read_text())
-        Settings(**about["settings"])
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
-        return None
-    return about
-
-
 def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
     """Give "auto" a value: that of the finished run, if there is one, or else what fits here."""
     if settings.precision != "auto":
@@ -469,23 +392,8 @@ def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
     return precision.resolve(settings)
 
 
-def _fit(settings: Settings, images: data.Split, folder: Path, mark: str, watch=None) -> tuple:
-    from poolae.train import loop
-
-    settle_in()
-    return loop.fit(
-        settings,
-        images.train.lightness,
-        images.train.chroma,
-        images.test.lightness[0],
-        folder / CHECKPOINT_FILE,
-        mark,
-        watch,
-        images.validation and images.validation.in_memory(),
-    )
-
-
-def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watch=None) -> dict:
+def _write(settings, images: data.Split, folder: Path, network, history, began: float) -> dict:
+    """Evaluate a network that has been trained since `began`, and write all but its scores."""
     import torch
     from safetensors.torch import save
 
@@ -494,8 +402,6 @@ def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watc
     from poolae.train.parallel import processes
     from poolae.train.precision import choose
 
-    began = time.monotonic()
-    network, history = _fit(settings, images, folder, mark, watch)
     test, some = images.test, slice(len(images.test))
     predicted = network.predict_array(test.lightness)
     scrambled = network.predict_array(data.shuffle_tiles(test.lightness, settings.split))
@@ -505,13 +411,7 @@ def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watc
     gradients = gradient_map(copy.deepcopy(network).cpu(), test.lightness[:16])
     about = {
         "name": settings.name,
-        "settings": settings.asdict(),
-        "fingerprint": mark,
-        "data_key": images.images.key,
-        "code": module_digests(*DECIDING),
-        "images": len(images.images.names),
-        "training_images": len(images.train.names),
-        "test_images": len(images.test.names),
+        **origin(settings, images),
         "parameters": network.parameter_count,
         "receptive_field": network.receptive_field,
         "effective_receptive_field": effective_receptive_field(gradients),
@@ -557,15 +457,13 @@ def _train(settings: Settings, images: data.Split, folder: Path, mark: str, watc
     return about
 
 
-def seal(folder: Path, about: dict, *names: str) -> None:
-    """Write run.json with the digests of files that have just been written."""
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    about["files"] = about.get("files", {}) | files
-    with replacing(folder / RUN_FILE) as temporary:
-        temporary.write_text(json.dumps(about, indent=1))
-
-
-@cache  # whoever reads two files of a run, or one twice
-def _digest(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _score(run: Run, images: data.Split, scorer: str) -> None:
+    scores = score(np.asarray(run.predictions, np.float32), images)
+    scrambled = np.load(run.path("scrambled.npy")).astype(np.float32)
+    scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, images.test.chroma)
+    scores["training_error"] = run.about["training_error"]
+    with replacing(run.folder / "scores.csv") as temporary:
+        # A file name may hold bytes that are no UTF-8.
+        scores.to_csv(temporary, float_format="%.6g", errors="surrogateescape")
+    run.about["scored_with"] = scorer
+    seal(run.folder, run.about, "scores.csv")

@@ -256,12 +256,19 @@ function answer({ size, steps }, lightness) {
 let networks = [];
 
 // {networks} to begin with; then {job, pixels, width, height}, answered by the lightness, with
-// null for a name, and once for each network.
+// null for a name, and once for each network. With such an answer's chroma, and a file to save, it
+// is answered by the pixels in these colours.
 onmessage = ({ data }) => {
   if (data.networks) networks = data.networks.map(load);
   if (!data.pixels) return;
-  const { job, pixels, width, height } = data;
+  const { job, pixels, width, height, file } = data;
   const whole = toLab(pixels);
+  if (file) {
+    const size = Math.sqrt(data.chroma.length / 2);
+    const large = toPixels(whole.lightness, resize(data.chroma, size, size, 2, width, height));
+    postMessage({ job, file, width, height, pixels: large }, [large.buffer]);
+    return;
+  }
   const grey = toPixels(whole.lightness, new Float32Array(2 * width * height).fill(128 / 255));
   postMessage({ job, name: null, width, height, pixels: grey });
   for (const network of networks) {

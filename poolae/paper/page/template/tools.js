@@ -180,6 +180,7 @@ function updatePicture(samples, curves, bound) {
 // A photograph of the reader's own ------------------------------------------------------------
 
 const LONGEST = 480; // pixels of the longer side; what is larger is shrunk
+const MOST = 12e6; // pixels of a picture that is saved; what is larger is shrunk
 
 function startWorker() {
   const source = byId("data-colouriser").textContent;
@@ -189,10 +190,12 @@ function startWorker() {
   return worker;
 }
 
-// Read an image, from a file or an element, as pixels over white.
-async function readPixels(source) {
+// Read an image, from a file or an element, as pixels over white, to be shown or to be saved.
+async function readPixels(source, saved = false) {
   const bitmap = await createImageBitmap(source);
-  const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
+  const { width, height } = bitmap;
+  const fitting = saved ? Math.sqrt(MOST / (width * height)) : LONGEST / Math.max(width, height);
+  const scale = Math.min(1, fitting);
   const size = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(scale * side)));
   const canvas = make("canvas", { width: size[0], height: size[1] });
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -203,6 +206,17 @@ async function readPixels(source) {
   return context.getImageData(0, 0, ...size);
 }
 
+// Paint pixels and hand them to the reader as a PNG.
+function save({ pixels, width, height, file }) {
+  const canvas = make("canvas", { width, height });
+  canvas.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
+  canvas.toBlob((blob) => {
+    const href = URL.createObjectURL(blob);
+    make("a", { href, download: file }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
+  });
+}
+
 function addPhotographs() {
   const status = byId("photograph-status");
   const results = byId("photograph-results");
@@ -210,14 +224,38 @@ function addPhotographs() {
   let worker;
   let job = 0; // the latest; answers to others come too late
   let began;
+  let shown; // what the pictures are of
 
   const addPicture = (image, text, description) => {
     const canvas = make("canvas", { width: image.width, height: image.height, role: "img" });
     canvas.setAttribute("aria-label", description);
     canvas.getContext("2d").putImageData(image, 0, 0);
-    results.append(make("li", {}, canvas, make("span", {}, text)));
+    const item = make("li", {}, canvas, make("span", {}, text));
+    results.append(item);
+    return item;
+  };
+  const addDownload = (item, { name, chroma }) => {
+    const { source, title } = shown;
+    const button = make("button", { type: "button" }, "Download");
+    button.setAttribute("aria-label", `Download the photograph as ${name} colours it`);
+    button.addEventListener("click", async () => {
+      status.textContent = "Colouring at full size \u2026";
+      const file = `${title.replace(/\.[^.]*$/, "")}-${name}.png`;
+      try {
+        const { data: pixels, width, height } = await readPixels(source, true);
+        worker.postMessage({ job, pixels, width, height, chroma, file });
+      } catch {
+        status.textContent = `${title} can no longer be read.`;
+      }
+    });
+    item.append(button);
   };
   const receive = ({ data }) => {
+    if (data.file) {
+      save(data);
+      status.textContent = `${data.file}: ${data.width} × ${data.height} pixels.`;
+      return;
+    }
     if (data.job !== job) return;
     const image = new ImageData(data.pixels, data.width, data.height);
     if (data.name === null) {
@@ -225,7 +263,7 @@ function addPhotographs() {
       return;
     }
     const text = `${data.name}, error ${data.error.toFixed(3)}`;
-    addPicture(image, text, `The photograph as ${data.name} colours it`);
+    addDownload(addPicture(image, text, `The photograph as ${data.name} colours it`), data);
     if (data.name !== names.at(-1)) return;
     status.textContent = `Coloured in ${((performance.now() - began) / 1000).toFixed(1)} s.`;
   };
@@ -241,6 +279,7 @@ function addPhotographs() {
       return;
     }
     if (mine !== job) return;
+    shown = { source, title: name };
     began = performance.now();
     if (!worker) {
       worker = startWorker();
