@@ -97,16 +97,16 @@ def test_the_validation_part_is_taken_from_the_training_part_in_whole_groups(mon
     assert len(kept.validation) == 7 and len(kept.train) == 29  # a fifth of 36
     both = data.load_for(smoke("pool1-images18-early"))
     assert len(both.validation) == 3 and len(both.train) == 15
-    # Three near-duplicates on the border: all are for validation.
-    images = whole.images
-    border = [*sorted(both.train.names)[:1], *sorted(both.validation.names)[:2]]
-    groups = images.groups.copy()
-    groups[[images.names.index(name) for name in border]] = max(groups) + 1
-    monkeypatch.setattr(data.images, "load", lambda *_: data.images.replace(
-        whole, images=data.images.replace(images, groups=groups)))  # fmt: skip
-    again = data.load_for(smoke("pool1-images18-early"))
-    sides = [set(part.names) & set(border) for part in (again.train, again.validation)]
-    assert not (sides[0] and sides[1])
+    # Near-duplicates, five and five: wherever the border falls, it cuts none of them.
+    images = data.images.replace(whole.images, groups=np.arange(len(whole.images)) // 5)
+    alike = data.images.replace(whole, images=images)
+    monkeypatch.setattr(data.images, "load", lambda *_, **__: alike)
+    group = dict(zip(images.names, images.groups, strict=True))
+    for count in range(10, 37):
+        parts = data.load_for(smoke(f"pool1-images{count}-early"))
+        train, kept = ({group[n] for n in part.names} for part in (parts.train, parts.validation))
+        assert not train & kept and len(parts.validation) >= count // 5
+        assert len(parts.train) + len(parts.validation) == count
 
 
 def fit(settings, path, loaded):
