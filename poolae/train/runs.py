@@ -243,6 +243,7 @@ def train(
                 folder / CHECKPOINT_FILE,
                 mark,
                 watch,
+                images.validation and images.validation.in_memory(),
             )
         with parallel.first_ahead():
             if parallel.is_first():
@@ -319,7 +320,8 @@ def choose(
         for depth in depths
         for seed in seeds
     ]
-    return made + [from_name(name, data, profile, precision) for name in others]
+    named = [from_name(name, data, profile, precision) for name in others]
+    return list(dict.fromkeys(made + named))
 
 
 def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
@@ -433,6 +435,11 @@ def _write(settings, images: data.Split, folder: Path, network, history, began: 
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    if settings.early:
+        check = pd.DataFrame(history["validation"], columns=["step", "error"]).astype({"step": int})
+        kept = int(check["step"][check["error"].idxmin()])
+        about["validation"] = {"images": len(images.validation), "kept": kept}
+        about["validation"] |= check.to_dict("list")
     losses = pd.DataFrame({"loss": history["loss"], "seconds": history["seconds"]})
     losses.index = pd.RangeIndex(1, settings.steps + 1, name="step")
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
