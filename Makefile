@@ -1,6 +1,12 @@
 # poolae: `make report` rebuilds the paper, `make test` checks the code, `make` says what else.
 
+ifeq ($(OS),Windows_NT)
+$(error poolae needs Linux or macOS: on Windows, install WSL (wsl --install) and run make in it)
+endif
+
 DATA    ?= synthetic
+# As it was given: a dollar in the name of a folder is a dollar.
+override DATA := $(value DATA)
 PROFILE ?= quick
 DEPTHS  ?= 0 1 2 3
 SEEDS   ?= $(SEEDS_$(PROFILE))
@@ -55,14 +61,22 @@ MAKEFLAGS += $(if $(MAKELEVEL:0=),,-j$(JOBS)) --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
+# One word of the shell, whatever characters are in it.
+quoted   = '$(subst ','\'',$1)'
+
 # An active conda environment that was made from environment.yml, or else .venv.
-ENV     := $(if $(wildcard $(CONDA_PREFIX)/bin/papermill),$(CONDA_PREFIX),.venv)
+ENV     := $(or $(shell test -x "$$CONDA_PREFIX/bin/papermill" && printf %s "$$CONDA_PREFIX"),.venv)
+ifneq ($(shell printf %s $(call quoted,$(ENV)) | LC_ALL=C tr -d 'A-Za-z0-9_./+@,=-'),)
+$(error the environment $(ENV) has characters in its path that make cannot take: create it by conda env create --prefix with another path, or run conda deactivate, for one in .venv)
+endif
 READY   := $(ENV)/.poolae-ready
 PY      := $(ENV)/bin/python
 PIP     := $(PY) -m pip install --quiet --disable-pip-version-check
-slug    := $(shell printf %s '$(DATA)' | sed 's:/*$$::; s:.*/::; s:[^A-Za-z0-9._-]:_:g')
+# As `runs.results_folder` does, byte by byte.
+slug    := $(shell export LC_ALL=C; printf %s $(call quoted,$(DATA)) | tr '\n' _ | \
+             sed 's:/*$$::; s:.*/::' | tr -c 'A-Za-z0-9._\n-' _)
 RESULTS := build/$(slug)-$(PROFILE)
-CHOICE   = --data '$(DATA)' --profile '$(PROFILE)' --recipe '$(RECIPE)' \
+CHOICE   = --data $(call quoted,$(DATA)) --profile '$(PROFILE)' --recipe '$(RECIPE)' \
            --precision '$(PRECISION)' --results $(RESULTS) --depths '$(DEPTHS)' --seeds '$(SEEDS)' --others '$(strip $(OTHERS))'
 # Where LAUNCH takes an execution, it must find the word that `prepare` left in the results.
 SEEN     = $(if $(LAUNCH),--seen "$$(cat $(RESULTS)/.shared)")
@@ -93,7 +107,7 @@ help: ## say what there is to make
 
 report: | $(READY) ## train, evaluate and render the paper (DATA, PROFILE, ...)
 	@+$(PY) -m poolae alone --results $(RESULTS) $(MAKE) $(RESULTS)/report.html
-	@echo $(CURDIR)/$(RESULTS)/report.html
+	@printf '%s\n' "$$PWD/$(RESULTS)/report.html"
 
 test: $(READY) ## run every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -111,7 +125,7 @@ verify: $(READY) ## train what is in figures/verify.csv again and compare: does 
 	$(PY) -m poolae verify
 
 bench: $(READY) ## measure speed as ratios (ROWS="1 2 ..."; DATA=<the daisies> for row 7)
-	$(PY) tests/bench.py --rows '$(ROWS)' --data '$(DATA)'
+	$(PY) tests/bench.py --rows '$(ROWS)' --data $(call quoted,$(DATA))
 
 lint: $(READY) ## check style and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
@@ -119,7 +133,7 @@ lint: $(READY) ## check style and format
 clean: ## delete all results (build/), but not the environment
 	rm -rf build
 
-$(RESULTS)/report.html: $(EXECUTED) $(RUNS) \
+$(RESULTS)/report.html: $(EXECUTED) $(RUNS) poolae/__main__.py \
 $(wildcard poolae/paper/page/*.py poolae/paper/page/template/* poolae/paper/reference/* build/bench/bench.csv)
 	@echo 'render  $@'; $(PY) -m poolae report $(CHOICE)
 

@@ -211,6 +211,9 @@ def verify(store) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code. A `UserError` is printed as its one sentence."""
+    if sys.platform == "win32":
+        print("poolae: Windows is not supported: install WSL and run it there.", file=sys.stderr)
+        return 2
     try:
         return cli.main(arguments, prog_name="python -m poolae", standalone_mode=False) or 0
     except click.ClickException as error:

@@ -102,7 +102,7 @@ def test_device_and_precision_are_those_of_the_run_trained_beside_the_notebook(t
     ("cell", "sentence"),
     [
         ("1 / 0", "cell 2: ZeroDivisionError: division by zero"),
-        ("import sys; sys.exit(0)", "cell 3 did not run"),
+        ("import sys; sys.exit(0)", "cell 2 ended in an error"),
         ("import os; os._exit(1)", "DeadKernelError"),
         (
             "from poolae import UserError; raise UserError('size is 3: give 4.')",

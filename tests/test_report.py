@@ -506,7 +506,7 @@ def test_an_image_without_alternative_text_is_refused(page):
             [code("1/0", nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]))],
             "cell 1 ended in an error",
         ),
-        ([markdown("x"), code("x = 1", ran=False)], "cell 2 has not run"),
+        ([markdown("x"), code("x = 1", ran=False)], "cell 2 did not run"),
         ([markdown("banner", "papermill-error-cell-tag")], "cell 1 is papermill's report"),
         ([markdown("[](#fig-none)")], "cell 1 refers to #fig-none, which is nowhere"),
         ([markdown("[text](#nowhere)")], "cell 1 refers to #nowhere, which is nowhere"),
@@ -644,6 +644,22 @@ def test_the_page_works_from_disk(page, tmp_path, chromium):  # noqa: F811
             assert tab.locator("details.code[open]").count() == 0
         assert complaints == []
         context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.fault("#100% in the page's address", "the page works")
+def test_an_address_that_is_no_encoding_stops_nothing(page, tmp_path, chromium):  # noqa: F811
+    page(a=[markdown("# First"), code("draw()", figure("x"))])
+    tab = chromium.new_page()
+    complaints = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto((tmp_path / "out" / "index.html").as_uri() + "#100%")
+    tab.click(".its-code")  # what opens code is set up after the address is read
+    tab.locator("details.code .listing").wait_for(state="visible")
+    tab.evaluate("location.hash = '#99%'")
+    tab.evaluate("() => new Promise(requestAnimationFrame)")
+    assert complaints == []
+    tab.close()
 
 
 @pytest.mark.browser

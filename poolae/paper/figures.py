@@ -95,6 +95,7 @@ def arm_colour(arm: str) -> str:
 
 def new_figure(width: float = 7.2, height: float = 4.0) -> Figure:
     """Return an empty figure of this size in inches, and turn on the paper's style."""
+    mpl.rcdefaults()  # whatever a user's own matplotlibrc says
     mpl.rcParams.update(STYLE)
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -290,7 +290,8 @@ def score(predicted: np.ndarray, images: data.Split) -> pd.DataFrame:
 
 def results_folder(source: str, profile: str) -> Path:
     """Return where the results of a data source and profile belong: build/<data>-<profile>."""
-    slug = re.sub(r"[^A-Za-z0-9._-]", "_", source.rstrip("/").rpartition("/")[2])
+    name = os.fsencode(source.rstrip("/").rpartition("/")[2])  # bytes, as the Makefile's tools see
+    slug = re.sub(rb"[^A-Za-z0-9._-]", b"_", name).decode("ascii")
     return build_folder() / f"{slug}-{profile}"
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 import papermill
@@ -18,6 +21,10 @@ from traitlets.config import Config
 from poolae.files import HEADLESS, RUN_FILE, cannot_write
 from poolae.machine import commit, processor
 from poolae.settings import UserError
+
+LONGEST = 80  # bytes of a folder in which a socket's path, of 107 at most, finds room
+# What makes a kernel, or matplotlib in it, another one than ours.
+STRANGE = ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "PYTHONSTARTUP", "MPLBACKEND")
 
 
 def execute_notebook(
@@ -53,17 +60,16 @@ def execute_notebook(
     if not source.exists():
         raise UserError(f"{source} does not exist: choose a notebook of notebooks/.")
     about = {"commit": commit(), "processor": processor()}
-    declared = papermill.inspect_notebook(str(source))
+    declared = _declared(source)
     if unknown := sorted(set(required or {}) - set(declared)):
         raise UserError(
             f"{source} has no parameter {unknown[0]!r}: choose among {', '.join(sorted(declared))}."
         )
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     partial = target.with_name(f".{os.getpid()}-{target.name}")
-    os.environ[HEADLESS] = "1"  # the kernel inherits it
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="poolae-") as sockets:
+        with _clean_home() as sockets:
             papermill.execute_notebook(
                 source,
                 partial,
@@ -78,8 +84,8 @@ def execute_notebook(
                 config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
             )
         notebook = nbformat.read(partial, 4)
-        if skipped := _skipped(notebook):
-            raise UserError(f"{source}: {skipped}. The notebook as far as it ran is {failed}.")
+        if fault := fault_in(notebook):
+            raise UserError(f"{source}{fault}. The notebook as far as it ran is {failed}.")
         notebook.metadata.poolae = about | _run_beside(target)
         nbformat.write(notebook, partial)
         os.replace(partial, target)
@@ -99,12 +105,65 @@ def execute_notebook(
         partial.unlink(missing_ok=True)
 
 
-def _skipped(notebook: nbformat.NotebookNode) -> str:
-    """Say what kept an executed notebook from being whole; nothing if it is."""
+@contextmanager
+def _clean_home() -> Iterator[str]:
+    """Keep a user's own settings out of the kernels of the block; yield a folder for sockets.
+
+    Files that IPython runs at its start, kernels that somebody installed as "python3" and their
+    like would change what a notebook shows.
+    """
+    folders = (tempfile.gettempdir(), "/tmp", "/var/tmp")
+    short = [at for at in folders if len(os.fsencode(at)) < LONGEST and os.access(at, os.W_OK)]
+    if not short:
+        raise UserError(
+            f"The path {folders[0]} is too long for a kernel's sockets, which have room for "
+            f"{LONGEST} bytes: set TMPDIR to a folder with a shorter one."
+        )
+    with tempfile.TemporaryDirectory(prefix="poolae-", dir=short[0]) as folder:
+        names = ("IPYTHONDIR", *(f"JUPYTER_{kind}_DIR" for kind in ("CONFIG", "DATA", "RUNTIME")))
+        settings = Path(folder, "matplotlibrc")
+        settings.touch()  # empty: it stands before those of a home
+        clean = dict.fromkeys(names, folder) | {HEADLESS: "1", "MATPLOTLIBRC": str(settings)}
+        if not os.access(os.path.expanduser("~"), os.W_OK):  # matplotlib would say so in a cell
+            clean["MPLCONFIGDIR"] = folder
+        logging.getLogger("papermill").setLevel(logging.ERROR)  # of its own reading of parameters
+        with patch.dict(os.environ, clean):
+            for name in STRANGE:
+                os.environ.pop(name, None)
+            yield folder
+
+
+def _declared(source: Path) -> list[str]:
+    """Return the names that a notebook's cell of parameters assigns.
+
+    Papermill's own reading leaves out every line with a second "=", be it in a comment.
+    """
+    cells = nbformat.read(source, 4).cells
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    try:
+        tree = ast.parse("\n".join(cell.source for cell in tagged[:1]))
+    except SyntaxError as error:
+        raise UserError(f"{source}: its parameters are not Python ({error}): mend them.") from None
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
+
+
+def fault_in(notebook: nbformat.NotebookNode) -> str:
+    """Say what keeps an executed notebook from being whole, to go after its name; or nothing."""
     for position, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type == "code" and cell.source and cell.execution_count is None:
-            return f"cell {position} did not run"
-    return "a cell left the kernel" if notebook.metadata.papermill.get("exception") else ""
+        code = cell.cell_type == "code"
+        faults = {
+            "is papermill's report of an error": any(
+                tag.startswith("papermill-error") for tag in cell.metadata.get("tags", [])
+            ),
+            "ended in an error": any(o.output_type == "error" for o in cell.get("outputs", [])),
+            "did not run": code and cell.source.strip() and cell.execution_count is None,
+        }
+        for fault, there in faults.items():
+            if there:
+                return f", cell {position} {fault}"
+    stopped = notebook.metadata.get("papermill", {}).get("exception")
+    return " stopped before its end" if stopped else ""
 
 
 def _run_beside(target: Path) -> dict[str, str]:

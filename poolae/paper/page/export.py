@@ -11,22 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nbformat
+import pandas as pd
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, import_plugin
 from nbformat import NotebookNode
 from traitlets.config import Config
 
 from poolae.files import replacing
+from poolae.paper.page.execute import fault_in
 from poolae.paper.page.number import REFERENCES, finish, mathml, slug
 from poolae.paper.show import table_html
 from poolae.settings import UserError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 
 TEMPLATE = Path(__file__).parent / "template"
 
@@ -58,27 +56,9 @@ def read(path: Path) -> NotebookNode:
         raise UserError(f"{path} does not exist: execute the notebooks first.") from None
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
         raise UserError(f"{path} is not a notebook ({error}): execute it again.") from None
-    for position, cell in enumerate(notebook.cells, start=1):
-        if fault := _fault(cell):
-            raise UserError(f"{path}, cell {position} {fault}: mend it and execute it again.")
-    if notebook.metadata.get("papermill", {}).get("exception"):
-        raise UserError(f"{path} stopped before its end: mend it and execute it again.")
+    if fault := fault_in(notebook):
+        raise UserError(f"{path}{fault}: mend it and execute it again.")
     return notebook
-
-
-def _fault(cell: NotebookNode) -> str | None:
-    tags = cell.metadata.get("tags", [])
-    if any(tag.startswith("papermill-error") for tag in tags):
-        return "is papermill's report of an error"
-    if cell.cell_type != "code":
-        return None
-    if any(output.output_type == "error" for output in cell.outputs):
-        return "ended in an error"
-    if cell.metadata.get("papermill", {}).get("exception"):
-        return "stopped the notebook"
-    if cell.source.strip() and cell.execution_count is None:
-        return "has not run"
-    return None
 
 
 def merge(sections: Sequence[Section], notebooks: Sequence[NotebookNode]) -> NotebookNode:
@@ -264,7 +244,7 @@ def render(
     *,
     title: str,
     authors: Sequence[str],
-    provenance: Mapping[str, str | DataFrame],
+    provenance: Mapping[str, str | pd.DataFrame],
     subtitle: str | None = None,
     tools: Mapping[str, Any] | None = None,
 ) -> Path:

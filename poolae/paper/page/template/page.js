@@ -83,11 +83,17 @@ function keepVisible(box, link) {
   }
 }
 
-function openTarget() {
-  openFor(document.getElementById(decodeURIComponent(location.hash.slice(1))));
+// Anybody can write an address, such as one that ends in "#100%", which is no encoding.
+function targetOf(hash) {
+  try {
+    return document.getElementById(decodeURIComponent(hash.slice(1)));
+  } catch {
+    return null;
+  }
 }
 
-function openFor(target) {
+function openFor(hash) {
+  const target = targetOf(hash);
   const code = target?.closest("details") ?? target?.querySelector(":scope > details.code");
   code?.setAttribute("open", "");
 }
@@ -96,7 +102,7 @@ function openFor(target) {
 function openWhatLinksLeadTo() {
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#']");
-    if (link) openFor(document.getElementById(decodeURIComponent(link.hash.slice(1))));
+    if (link) openFor(link.hash);
   });
 }
 
@@ -185,7 +191,7 @@ document.addEventListener("DOMContentLoaded", () => {
   makeTablesSortable();
   markWhatScrolls();
   printLongTablesWhole();
-  openTarget();
+  openFor(location.hash);
   openWhatLinksLeadTo();
-  addEventListener("hashchange", openTarget);
+  addEventListener("hashchange", () => openFor(location.hash));
 });
