@@ -21,6 +21,7 @@ PYTHON  ?= python3
 SEEDS_smoke     := 0
 SEEDS_quick     := 0 1
 SEEDS_standard  := 0 1 2 3 4 5
+SEEDS_large     := 0 1 2 3 4 5
 SEEDS_full      := 0
 SEEDS_published := 0
 
@@ -30,6 +31,19 @@ SEEDS_published := 0
 MATCHED    := matched0 matched1 matched2 matched3 dilated narrow lossless skip
 SATELLITES := $(foreach a,max2 average strided blur c4 c16 c64 c1024,pool3-$a)
 BANDS      := $(foreach b,4 8 16,$(foreach d,0 1 2 3,pool$d-band$b-seed0))
+# Further experiments, to be named in OTHERS or on the command line (single quotes), each from the
+# first so many of SEEDS: make record DATA=daisies PROFILE=standard OTHERS='$(SURFACE) $(AREAS)'
+seeded      = $(foreach s,$(wordlist 1,$1,$(SEEDS)),$(2:%=%-seed$s))
+TWELVE      = $(call seeded,99,$(MATCHED) lossless-ungrouped)
+SURFACE     = $(call seeded,3,$(foreach a,pool0 pool1 pool3 matched0 matched3 dilated,$(addprefix $a-,$(EFFORTS))))
+EFFORTS    := images143 steps1600 images143-steps1600 steps1600-early
+OPERATORS   = $(call seeded,3,$(foreach d,1 2 3,$(addprefix matched$d-,max2 max5 average blur)))
+UPSAMPLERS  = $(call seeded,3,$(foreach a,pool3 matched3,$a-bilinear $a-transposed))
+AREAS       = $(call seeded,5,dilated area2 area4 matched3)
+CHANNELS    = $(call seeded,5,$(foreach c,c4 c16 c64 c1024,pool3-$c))
+ORIGINAL    = $(call seeded,3,$(foreach r,published cleared,$(foreach d,0 1 2 3,pool$d-$r-long)))
+SIX         = $(call seeded,6,$(SATELLITES) $(foreach b,4 8 16,$(foreach d,0 1 2 3,pool$d-band$b)))
+MIXED       = $(foreach s,$(wordlist 1,6,$(SEEDS)),$(foreach t,$(wordlist 1,3,$(filter-out $s,$(SEEDS))),pool1-seed$t-split$s))
 OTHERS     ?= $(OTHERS_$(PROFILE))
 OTHERS_standard = $(foreach s,$(SEEDS),$(MATCHED:%=%-seed$s)) \
               $(SATELLITES:%=%-seed$(firstword $(SEEDS))) $(BANDS) \
@@ -74,7 +88,7 @@ TRAINING := $(filter-out %/__main__.py,$(wildcard poolae/*.py)) \
 DRAWING  := $(TRAINING) $(wildcard poolae/metrics/*.py poolae/paper/*.py)
 run       = $1$(if $(filter-out corrected,$(RECIPE)),-$(RECIPE))-seed$2
 PUBLISHED = $(foreach s,$(SEEDS),$(foreach d,$(DEPTHS),$(call run,pool$d,$s)))
-NAMES    := $(PUBLISHED) $(OTHERS)
+NAMES    := $(sort $(PUBLISHED) $(OTHERS))
 # The longest first, so that no core is left alone with one at the end.
 LONGEST  := $(foreach d,3 2 1 0,$(filter pool$d-%,$(NAMES)))
 RUNS     := $(patsubst %,$(RESULTS)/runs/%/02_train.ipynb,$(LONGEST) $(filter-out $(LONGEST),$(NAMES)))
@@ -85,7 +99,7 @@ EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_
 help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 	@echo
-	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|full|published'
+	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|large|full|published'
 	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  TIMEOUT=<seconds for a cell>'
 	@echo '            PRECISION=auto|float32|bfloat16  (auto: what is fast on this machine)'
 	@echo '            LAUNCH=<prefix of each execution, such as "srun -n1 -c2">'

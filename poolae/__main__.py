@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from poolae.building import check_shared, claim, mark_shared, remove_leftovers
-from poolae.files import build_folder, refused, replacing
+from poolae.files import build_folder, cannot_write, replacing
 from poolae.settings import PROFILES, UserError, from_name, make_settings
 
 
@@ -220,7 +220,8 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (UserError, OSError) as error:
-        sentence = error if isinstance(error, UserError) else refused(error)
+        known = isinstance(error, UserError)
+        sentence = error if known else cannot_write(error.filename or ".", error)
         print(f"poolae: {sentence}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, click.Abort):

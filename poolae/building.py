@@ -33,21 +33,18 @@ def claim(folder: str | os.PathLike) -> None:
         If another build has it, or the folder cannot be written.
     """
     path = Path(folder) / ".lock"
+    lock = _open(path)
+    os.set_inheritable(lock, True)
     try:
-        lock = _open(path)
-        os.set_inheritable(lock, True)
-        locked = _lock(lock)
-        os.ftruncate(lock, 0)
-        os.write(lock, b"%d" % os.getpgrp())
+        locks = _lock(lock) and not _is_granted_again(path)
     except BlockingIOError:
         group = path.read_text() or "unknown"
         raise UserError(
             f"Another make (process group {group}) is building {folder}: wait until it has "
             "ended, or stop it, then run the same command again."
         ) from None
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    if not locked or _is_granted_again(path):
+    path.write_text(f"{os.getpgrp()}")
+    if not locks:
         print(
             f"The file system of {folder} ignores locks, so that nothing keeps a second build "
             "out of it: start one at a time."
@@ -56,18 +53,8 @@ def claim(folder: str | os.PathLike) -> None:
 
 @contextmanager
 def held(folder: str | os.PathLike) -> Iterator[None]:
-    """Keep other processes out of the block for this folder: they wait, and say so.
-
-    Raises
-    ------
-    UserError
-        If the folder cannot be written.
-    """
-    path = Path(folder) / ".lock"
-    try:
-        lock = _open(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    """Keep other processes out of the block for this folder: they wait, and say so."""
+    lock = _open(Path(folder) / ".lock")
     try:
         _lock(lock)
     except BlockingIOError:
@@ -80,8 +67,11 @@ def held(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _open(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def _lock(lock: int, wait: bool = False) -> bool:

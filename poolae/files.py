@@ -53,8 +53,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
-    """Return the sentence for a file or folder that could not be written."""
+    """Return the sentence for what could not be written, or is not there to be read."""
     folder = Path(path).absolute()
+    if isinstance(error, FileNotFoundError) and folder.parent.is_dir():
+        return UserError(
+            f"{path} is missing: restore it, such as by `git checkout`, or make it, then run the "
+            "same command again."
+        )
     while not folder.is_dir():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**20
@@ -62,16 +67,6 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
         f"Cannot write {path}: {error.strerror or error} ({free:,.0f} MiB free in {folder}); "
         "make room or the folder writable, then run the same command again."
     )
-
-
-def refused(error: OSError) -> UserError:
-    """Return the sentence for what the system refused, to whomever: reading or writing."""
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return UserError(
-            f"{error.filename} is missing: restore it, such as by `git checkout`, or make it, "
-            "then run the same command again."
-        )
-    return cannot_write(error.filename or ".", error)
 
 
 def build_folder() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 class UserError(Exception):
@@ -16,10 +16,17 @@ class UserError(Exception):
 
 
 DEPTHS = (0, 1, 2, 3)
-# The published network, the matched skeleton, and its four controls with the one depth of each.
-CONTROLS = {"dilated": 0, "narrow": 3, "lossless": 3, "skip": 3}
+# The published network, the matched skeleton, and its controls with the one depth of each.
+CONTROLS = {"dilated": 0, "area2": 1, "area4": 2, "narrow": 3}
+CONTROLS |= {"lossless": 3, "lossless-ungrouped": 3, "skip": 3}
 FAMILIES = ("published", "matched", *CONTROLS)
 POOLINGS = ("max5", "max2", "average", "strided", "blur")
+UPSAMPLERS = ("nearest", "bilinear", "transposed")
+# What a run has unless it is asked for something else; a pooling of "" is what its family has.
+EFFORT = dict(training_images=0, budget=0, early=False)
+USUAL = dict(pooling="", bottleneck=0, upsampler="nearest", **EFFORT)
+# What a name says with a number, such as c16 or steps1600.
+NUMBERED = {"c": "bottleneck", "images": "training_images", "steps": "budget"}
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -39,6 +46,8 @@ PROFILES: dict[str, dict] = {
     "long": dict(
         size=32, base_width=4, steps=20_000, batch_size=16, images=320, learning_rate=3e-4
     ),
+    # the original's images and a small network: the same arms at another scale
+    "large": dict(size=128, base_width=16, steps=400, batch_size=16, images=768),
     # the original's network and images, and 0.4 % of its steps: two hours on two cores
     "full": dict(size=128, base_width=64, steps=400, batch_size=16, images=768),
     # the original's scale; wants a GPU
@@ -92,12 +101,16 @@ class Settings:
     size: int  # side of the square images, pixels
     pool_depth: int  # pooling layers (or strides), 0 to 3
     family: str  # "published", "matched" or one of the matched family's controls
-    pooling: str  # "max5" as in the published code, "max2" as in its figure, ...
+    pooling: str  # "max5" as in the published code, "strided" as in the matched family, ...
+    upsampler: str  # "nearest" as published, "bilinear" or "transposed"
     bottleneck: int  # channels at the bottleneck; 0: as published
     base_width: int  # channels of the first convolution; 64 in the original
     seed: int  # picks the initialisation and the order of the batches
     split: int  # picks the split; equal to the seed unless seeds are compared on one split
     recipe: str  # the name of the bundle that the rest of the fields come from
+    training_images: int  # how many of the training part to train on; 0: all
+    early: bool  # set a fifth of them aside, and keep the weights that predict it best
+    budget: int  # steps in place of the profile's, named where the run is; 0: the profile's
     steps: int  # optimiser steps
     batch_size: int  # images per step
     optimiser: str  # "adam", "adamw" or "muon" (Muon for kernels, AdamW for the rest)
@@ -119,15 +132,23 @@ class Settings:
         """What is compared: the name without seed and split, such as "pool3-max2"."""
         if self.family == "published":
             parts = [f"pool{self.pool_depth}"]
-            parts += [self.pooling] * (self.pooling != "max5")
-            parts += [f"c{self.bottleneck}"] * (self.bottleneck > 0)
         else:
             parts = [f"matched{self.pool_depth}" if self.family == "matched" else self.family]
+        parts += [self.pooling] * (self.pooling != _usual_pooling(self.family))
+        parts += [self.upsampler] * (self.upsampler != "nearest")
+        numbers = {letters: getattr(self, field) for letters, field in NUMBERED.items()}
+        parts += [f"{letters}{number}" for letters, number in numbers.items() if number]
+        parts += ["early"] * self.early
         parts += [self.recipe] * (self.recipe != "corrected")
         parts += ["long"] * (self.profile == "long")
         if self.data.startswith(BANDED):
             parts.append("band" + self.data.removeprefix(BANDED))
         return "-".join(parts)
+
+    @property
+    def base(self) -> str:
+        """The arm that it varies in operators, bottleneck, images or steps: itself if in none."""
+        return replace(self, **(USUAL | {"pooling": _usual_pooling(self.family)})).arm
 
     @property
     def name(self) -> str:
@@ -164,8 +185,6 @@ def make_settings(
     data: str = "synthetic",
     profile: str = "quick",
     family: str = "published",
-    pooling: str = "max5",
-    bottleneck: int = 0,
     split: int | None = None,
     precision: str = "auto",
     **overrides,
@@ -174,7 +193,7 @@ def make_settings(
 
     Parameters
     ----------
-    pool_depth, seed, recipe, data, family, pooling, bottleneck
+    pool_depth, seed, recipe, data, family
         As in `Settings`.
     split
         As in `Settings`; None for the seed.
@@ -183,7 +202,7 @@ def make_settings(
     precision
         Key of `PRECISIONS`. "auto" becomes what fits the machine where the run is trained.
     **overrides
-        Single fields of `Settings` that differ from the profile or the recipe.
+        Single fields of `Settings` that differ from `USUAL`, the profile or the recipe.
 
     Raises
     ------
@@ -192,26 +211,21 @@ def make_settings(
     """
     check_choice("pool_depth", pool_depth, DEPTHS)
     check_choice("family", family, FAMILIES)
-    check_choice("pooling", pooling, POOLINGS)
     check_choice("recipe", recipe, RECIPES)
     check_choice("profile", profile, PROFILES)
     check_choice("precision", precision, PRECISIONS)
     split = seed if split is None else split
-    for what, value in (("seed", seed), ("split", split), ("bottleneck", bottleneck)):
+    for what, value in (("seed", seed), ("split", split)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise UserError(f"{what} is {value!r}: give a whole number from 0.")
     if pool_depth != (depth := CONTROLS.get(family, pool_depth)):
         raise UserError(f"pool_depth is {pool_depth}: the {family} network has {depth}.")
-    if family != "published" and (pooling != "max5" or bottleneck):
-        raise UserError(f"pooling and bottleneck belong to the published family, not to {family}.")
-    if bottleneck and not pool_depth:
-        raise UserError("bottleneck needs a pool_depth of at least 1.")
     if not isinstance(data, str) or not data or not _is_bandwidth(data):
         raise UserError(
             f"data is {data!r}: give 'synthetic', 'synthetic:<cycles per image>', "
             "'daisies' or a folder of images."
         )
-    bundle = {**RECIPES[recipe], **PROFILES[profile]}
+    bundle = {**USUAL, **RECIPES[recipe], **PROFILES[profile]}
     if recipe != "corrected":  # the original saw whole images
         bundle["crops"] = 0.0
     for key, value in overrides.items():
@@ -223,9 +237,11 @@ def make_settings(
         if type(value) is not kind:
             raise UserError(f"{key} is {value!r}: give a value of type {kind.__name__}.")
         bundle[key] = value
-    for key in ("size", "base_width", "steps", "batch_size", "images"):
-        if bundle[key] < 1:
-            raise UserError(f"{key} is {bundle[key]}: give a whole number from 1.")
+    for key in ("size", "base_width", "steps", "batch_size", "images", *USUAL):
+        if type(bundle[key]) is int and bundle[key] < (least := int(key not in USUAL)):
+            raise UserError(f"{key} is {bundle[key]}: give a whole number from {least}.")
+    _check_operators(family, pool_depth, bundle)
+    bundle["steps"] = bundle["budget"] or bundle["steps"]
     if not 0 <= bundle["averaging"] < 1:
         raise UserError(f"averaging is {bundle['averaging']}: give 0 or a decay below 1.")
     if not 0 <= bundle["crops"] <= 1:
@@ -243,8 +259,6 @@ def make_settings(
         data=data,
         pool_depth=pool_depth,
         family=family,
-        pooling=pooling,
-        bottleneck=bottleneck,
         seed=seed,
         split=split,
         recipe=recipe,
@@ -274,25 +288,45 @@ def from_name(
     else:
         raise UserError(
             f"{name!r} is not the name of a run: write it like pool1-seed0, matched3-seed2, "
-            f"{'-seed0, '.join(CONTROLS)}-seed0, pool3-max2-seed0 or pool3-c16-seed0."
+            f"{'-seed0, '.join(CONTROLS)}-seed0, pool3-max2-seed0, pool3-c16-seed0 or "
+            "pool1-images143-steps1600-early-seed0."
         )
+    words = dict.fromkeys(POOLINGS, "pooling") | dict.fromkeys(UPSAMPLERS, "upsampler")
+    words |= dict.fromkeys(RECIPES, "recipe") | {"long": "profile"}
     for part in rest:
-        if part in POOLINGS:
-            given["pooling"] = part
-        elif part in RECIPES:
-            given["recipe"] = part
-        elif part == "long":
-            given["profile"] = part
-        elif number := re.fullmatch(r"(c|band)(\d+)", part):
-            if number[1] == "c":
-                given["bottleneck"] = int(number[2])
-            else:
-                given["data"] = BANDED + number[2]
+        number = re.fullmatch(r"([a-z]+)(\d+)", part)
+        if part in words:
+            given[words[part]] = part
+        elif part == "early":
+            given["early"] = True
+        elif part == "ungrouped":
+            given["family"] += "-ungrouped"
+        elif part.startswith("band"):
+            given["data"] = BANDED + part.removeprefix("band")
+        elif number and number[1] in NUMBERED:
+            given[NUMBERED[number[1]]] = int(number[2])
         else:
             raise UserError(f"{name!r} is not the name of a run: {part!r} says nothing.")
     given["seed"] = int(match[2])
     given["split"] = int(match[3] or match[2])
     return make_settings(**given)
+
+
+def _check_operators(family: str, pool_depth: int, bundle: dict) -> None:
+    bundle["pooling"] = bundle["pooling"] or _usual_pooling(family)
+    check_choice("pooling", bundle["pooling"], POOLINGS)
+    check_choice("upsampler", bundle["upsampler"], UPSAMPLERS)
+    varied = (bundle["pooling"], bundle["upsampler"]) != (_usual_pooling(family), "nearest")
+    few = not pool_depth or family in CONTROLS
+    if (varied and few) or (bundle["bottleneck"] and (few or family != "published")):
+        raise UserError(
+            "pooling and upsampler vary in pool1 to pool3 and in matched1 to matched3, bottleneck "
+            f"in the first alone, not with pool_depth {pool_depth} of the family {family}."
+        )
+
+
+def _usual_pooling(family: str) -> str:
+    return "max5" if family == "published" else "strided"
 
 
 def _is_bandwidth(data: str) -> bool:

@@ -1,6 +1,7 @@
 """The networks against the published facts and against PyTorch's own modules."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,13 @@ from poolae.models import (
 from poolae.settings import CONTROLS, DEPTHS, PROFILES, UserError, from_name
 
 MATCHED = [*(f"matched{depth}" for depth in DEPTHS), *CONTROLS]
-VARIANTS = [f"pool3-{kind}" for kind in ("average", "strided", "blur", "c4")]
+OPERATORS = [f"matched{k}-{o}" for k in (1, 2, 3) for o in ("max2", "max5", "average", "blur")]
+UPSAMPLED = ["matched3-bilinear", "matched3-transposed"]
+VARIANTS = [
+    *(f"pool3-{kind}" for kind in ("average", "strided", "blur", "c4", "bilinear", "transposed")),
+    *OPERATORS,
+    *UPSAMPLED,
+]
 
 # Parameters, receptive field, values at the bottleneck: published study, 128 x 128, width 64.
 PUBLISHED = {
@@ -66,7 +73,7 @@ def test_agrees_with_the_network_written_by_hand(depth, pooling):
     # In double precision, so that rounding does not decide which value of a pool is the greatest.
     reference, network = (
         plain_network(depth, 4, pooling).double(),
-        build(depth, 4, pooling=pooling).double(),
+        build(depth, 4, pooling=pooling if depth else "").double(),
     )
     copy_weights(reference, network)
     x = torch.rand(2, 1, 16, 24, dtype=torch.float64)
@@ -84,7 +91,7 @@ def test_agrees_with_the_network_written_by_hand(depth, pooling):
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_receptive_field_is_where_the_gradient_reaches(depth):
-    network = build(depth, 2, pooling="max2").eval()
+    network = build(depth, 2, pooling="max2" if depth else "").eval()
     seen, size = network.receptive_field, 192
     # Positive weights and inputs: no path from input to output can vanish or cancel.
     with torch.no_grad():
@@ -102,16 +109,21 @@ def test_receptive_field_is_where_the_gradient_reaches(depth):
         assert seen - 2 * network.reduction <= width <= seen + 2 * network.reduction
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-def test_multiply_accumulates_are_those_that_run(depth):
-    network, counted = build(depth, 4), []
+@pytest.mark.parametrize(
+    ("depth", "upsampler"), [*((depth, "nearest") for depth in DEPTHS), (3, "transposed")]
+)
+def test_multiply_accumulates_are_those_that_run(depth, upsampler):
+    network, counted = build(depth, 4, upsampler=upsampler), []
 
     def count(module, inputs, output):
-        per_value = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
-        counted.append(per_value * output[0].numel())
+        each = module.kernel_size[0] * module.kernel_size[1]
+        # A transposed convolution multiplies each pixel that it is given.
+        transposed = isinstance(module, nn.ConvTranspose2d)
+        pixels = (inputs[0] if transposed else output)[0, 0].numel()
+        counted.append(each * module.in_channels * module.out_channels * pixels)
 
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(count)
     network(torch.rand(2, 1, 32, 32))
     assert network.macs(32) == sum(counted)
@@ -248,14 +260,12 @@ def test_predictions_stay_in_range_and_do_not_depend_on_the_batch():
 
 @pytest.mark.parametrize("width", [p["base_width"] for p in PROFILES.values()])
 def test_the_matched_family_is_equal_in_depth_and_parameters(width):
-    networks = {
-        arm: build(CONTROLS.get(arm, int(arm[-1]) if arm[-1].isdigit() else 0), width,
-                   family=arm.rstrip("0123"))
-        for arm in MATCHED
-    }  # fmt: skip
+    made = {arm: from_name(f"{arm}-seed0") for arm in (*MATCHED, *OPERATORS, *UPSAMPLED)}
+    networks = {arm: build_for(replace(s, base_width=width)) for arm, s in made.items()}
     reference = networks["matched0"].parameter_count
     for arm, network in networks.items():
-        assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == 14
+        convolutions = (nn.Conv2d, nn.ConvTranspose2d)
+        assert sum(isinstance(m, convolutions) for m in network.modules()) == 14
         excess = network.parameter_count / reference - 1
         if arm == "lossless":  # biases and normalisations of its sub-pixel convolutions
             weights = [
@@ -264,6 +274,8 @@ def test_the_matched_family_is_equal_in_depth_and_parameters(width):
             ]
             assert weights[0] == weights[1]
             assert width < 16 or excess < 0.0105
+        elif arm == "lossless-ungrouped":  # 64 channels at 1/8 of the side are too many for 8
+            assert width < 16 or abs(excess) < 0.01
         else:
             assert abs(excess) < (0.01 if width >= 16 else 0.05), arm
 
@@ -276,12 +288,26 @@ def test_controls_hold_still_what_they_say():
         seen["dilated"] == seen["skip"] == seen["matched3"] and networks["dilated"].reduction == 1
     )
     assert seen["narrow"] == seen["matched0"] and networks["narrow"].reduction == 8
-    narrowest = min(s.values(64) for s in networks["lossless"].stages[:-1])
-    assert narrowest >= 64 * 64  # as many values as the picture has pixels
+    for arm in ("lossless", "lossless-ungrouped"):
+        narrowest = min(s.values(64) for s in networks[arm].stages[:-1])
+        assert narrowest >= 64 * 64  # as many values as the picture has pixels
+    groups = [m.groups for m in networks["lossless-ungrouped"].modules() if hasattr(m, "groups")]
+    assert set(groups) == {1}
+    # The bottleneck's area alone: from the whole side to an eighth of it.
+    areas = [networks[arm] for arm in ("dilated", "area2", "area4", "matched3")]
+    assert [network.bottleneck.reduction for network in areas] == [1, 2, 4, 8]
+    assert {network.receptive_field for network in areas} == {89}
+    assert len({network.parameter_count for network in areas}) == 1
     assert min(s.values(64) for s in networks["matched3"].stages[:-1]) < 64 * 64
 
 
-@pytest.mark.parametrize("arm", ["matched0", "dilated", "lossless", "pool2-strided", "pool2-blur"])
+@pytest.mark.parametrize(
+    "arm",
+    [
+        *("matched0", "dilated", "area4", "lossless", "lossless-ungrouped", "pool2-strided"),
+        *("pool2-blur", "matched2-average", "pool1-bilinear", "pool1-transposed"),
+    ],
+)
 def test_receptive_fields_of_the_arms_are_where_the_gradient_reaches(arm):
     network = build_for(from_name(f"{arm}-seed0", profile="smoke")).eval()
     with torch.no_grad():
@@ -292,6 +318,49 @@ def test_receptive_fields_of_the_arms_are_where_the_gradient_reaches(arm):
     slack = 0 if network.reduction == 1 else 2 * network.reduction
     assert abs(width - network.receptive_field) <= slack
     assert reached.max() == 1 and 0 < effective_receptive_field(reached) <= width
+
+
+@pytest.mark.parametrize("depth", (1, 2, 3))
+def test_halving_operators_change_the_operator_alone(depth):
+    """What a pooling sees beside the pixels that it keeps: its window less one, at each level."""
+    plain = build(depth, 4, family="matched")
+    for pooling, window in {"max2": 2, "max5": 5, "average": 2, "blur": 4}.items():
+        network = build(depth, 4, family="matched", pooling=pooling)
+        wider = sum((window - 1) * 2**level for level in range(depth))
+        assert network.receptive_field == plain.receptive_field + wider
+        assert network.parameter_count == plain.parameter_count
+        assert network.bottleneck.reduction == plain.bottleneck.reduction
+        weights = zip(network.parameters(), plain.parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in weights)
+
+
+def test_a_stride_is_a_convolution_of_which_pixels_are_dropped():
+    x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    strided, pooled = (build(1, 4, family="matched", pooling=p).eval() for p in ("", "max2"))
+    pooled.layers[2] = nn.MaxPool2d(1, 2)  # the first of each four
+    with torch.no_grad():
+        torch.testing.assert_close(strided(x), pooled(x), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["published", "matched"])
+def test_upsamplers_are_pytorchs_and_have_as_many_weights(family):
+    x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    nearest, bilinear, transposed = (
+        build(3, 4, family=family, upsampler=u).eval()
+        for u in ("nearest", "bilinear", "transposed")
+    )
+    counts = {network.parameter_count for network in (nearest, bilinear, transposed)}
+    assert len(counts) == 1
+    assert nearest.receptive_field < bilinear.receptive_field
+    layers = [m for m in bilinear.layers if isinstance(m, nn.Upsample)]
+    assert [m.mode for m in layers] == ["bilinear"] * 3
+    with torch.no_grad():  # the weights are those of nearest: with its upsampling, so is the answer
+        for layer in layers:
+            layer.mode = "nearest"
+        torch.testing.assert_close(bilinear(x), nearest(x), atol=1e-5, rtol=1e-4)
+    doubling = [m for m in transposed.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert len(doubling) == 3 and {m.stride for m in doubling} == {(2, 2)}
+    assert transposed.macs(64) < nearest.macs(64)
 
 
 def test_the_effective_receptive_field_of_a_known_map():

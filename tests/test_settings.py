@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from poolae import PROFILES, RECIPES, Settings, UserError, make_settings
-from poolae.settings import CONTROLS, DEPTHS, POOLINGS, from_name
+from poolae.settings import CONTROLS, DEPTHS, POOLINGS, UPSAMPLERS, from_name
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from poolae.settings import CONTROLS, DEPTHS, POOLINGS, from_name
         (dict(pool_depth="1"), "pool_depth is '1'"),
         (
             dict(profile="fast"),
-            "profile is 'fast': choose smoke, quick, standard, long, full or published.",
+            "profile is 'fast': choose smoke, quick, standard, long, large, full or published.",
         ),
         (dict(recipe="best"), "recipe is 'best': choose published, cleared or corrected."),
         (dict(pooling="max3"), "pooling is 'max3'"),
@@ -35,6 +35,9 @@ from poolae.settings import CONTROLS, DEPTHS, POOLINGS, from_name
         (dict(momentum=0.9), "momentum is not a setting"),
         (dict(pool_depth=3, size=36), "size is 36: 3 pooling layers need a multiple of 8."),
         (dict(optimiser="sgd"), "optimiser is 'sgd'"),
+        (dict(upsampler="cubic"), "upsampler is 'cubic': choose nearest, bilinear or transposed."),
+        (dict(early=1), "early is 1: give a value of type bool."),
+        (dict(training_images=-1), "training_images is -1: give a whole number from 0."),
     ],
 )
 def test_impossible_values_are_named(given, sentence):
@@ -57,7 +60,11 @@ def test_a_name_tells_a_run_from_all_others_and_is_read_back():
     plain = [dict(pool_depth=depth) for depth in DEPTHS]
     variants = [dict(pool_depth=3, pooling=pooling) for pooling in POOLINGS[1:]]
     variants += [dict(pool_depth=3, bottleneck=channels) for channels in (4, 1024)]
+    variants += [dict(pool_depth=3, upsampler=upsampler) for upsampler in UPSAMPLERS[1:]]
+    variants += [dict(training_images=143), dict(budget=1600), dict(early=True)]
+    variants += [dict(training_images=143, budget=1600, early=True, upsampler="bilinear")]
     matched = [dict(pool_depth=depth, family="matched") for depth in DEPTHS]
+    matched += [dict(pool_depth=2, family="matched", pooling=p) for p in POOLINGS if p != "strided"]
     controls = [dict(pool_depth=depth, family=name) for name, depth in CONTROLS.items()]
     made = [
         make_settings(**arm, seed=seed, recipe=recipe, data=data, profile=profile, split=split)
@@ -72,6 +79,10 @@ def test_a_name_tells_a_run_from_all_others_and_is_read_back():
         assert from_name(settings.name, profile="smoke") == settings
     assert make_settings(2, 1).name == "pool2-seed1"
     assert make_settings(3, 1, pooling="max2", split=0).name == "pool3-max2-seed1-split0"
+    name = "matched3-max5-transposed-images143-steps1600-early-published-seed2"
+    assert (found := from_name(name)).name == name and found.base == "matched3-published"
+    assert (found.steps, found.training_images) == (1600, 143)
+    assert from_name("lossless-ungrouped-early-seed0").base == "lossless-ungrouped"
 
 
 @pytest.mark.parametrize(
@@ -81,8 +92,15 @@ def test_a_name_tells_a_run_from_all_others_and_is_read_back():
         ("pool1", "'pool1' is not the name of a run"),
         ("resnet-seed0", "'resnet-seed0' is not the name of a run"),
         ("pool1-max7-seed0", "'max7' says nothing"),
-        ("matched2-max2-seed0", "belong to the published family, not to matched"),
-        ("pool0-c4-seed0", "bottleneck needs a pool_depth"),
+        ("matched2-c4-seed0", "not with pool_depth 2 of the family matched"),
+        ("dilated-max2-seed0", "not with pool_depth 0 of the family dilated"),
+        ("skip-bilinear-seed0", "not with pool_depth 3 of the family skip"),
+        ("pool0-c4-seed0", "not with pool_depth 0 of the family published"),
+        ("matched0-bilinear-seed0", "not with pool_depth 0 of the family matched"),
+        ("narrow-ungrouped-seed0", "family is 'narrow-ungrouped'"),
+        ("area8-seed0", "'area8-seed0' is not the name of a run"),
+        ("pool1early-seed0", "'pool1early-seed0' is not the name of a run"),
+        ("pool1-images-seed0", "'images' says nothing"),
         ("pool1-band0-seed0", "data is 'synthetic:0'"),
     ],
 )

@@ -1,5 +1,7 @@
 """The study sorts runs by what they are for, and its sentences hold the numbers of the runs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,12 +83,21 @@ def test_other_pictures_have_no_verdict_on_daisies(study):
     assert study.subject == "drawn daisies" and not study.is_daisies
     assert "judge none of its claims about daisies" in words.standing(study)
     agreeing = study.ledger.assign(verdict=["supported", *["refuted"] * (len(study.ledger) - 1)])
-    there = type("There", (), dict(ledger=agreeing, name="there", is_daisies=True))
-    here = type("Here", (), dict(ledger=agreeing, name="here", is_daisies=False))
+    there = SimpleNamespace(ledger=agreeing, name="there", is_daisies=True)
+    here = SimpleNamespace(ledger=agreeing, name="here", is_daisies=False)
     table = words.side_by_side([there, here])
     assert list(table["there"][:2]) == ["supported", "refuted"]
     assert list(table["here"][:2]) == ["as claimed", "the contrary"]
     assert list(table["whose"].unique()) == ["the original", "the original's proposal", "ours"]
+
+
+def test_a_report_is_about_what_its_folder_is_called():
+    def subject(source, is_daisies=False):
+        found = [SimpleNamespace(settings=SimpleNamespace(data=source))]
+        return Study.subject.fget(SimpleNamespace(found=found, is_daisies=is_daisies))
+
+    assert subject("/home/someone/tulips/") == "tulips"
+    assert subject("/home/someone/flowers/daisy", is_daisies=True) == "daisies"
 
 
 def test_effects_are_paired_by_seed_and_image(study):

@@ -18,7 +18,7 @@ import numpy as np
 
 from poolae.files import replacing
 
-# Part of every cache key: raise it when the same file would give other pixels or groups.
+# Part of every cache key: raise it when the same pixels would be kept or grouped otherwise.
 FORMAT = 2
 
 

@@ -42,12 +42,11 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gibibyte of RGB
 MAX_BYTES = 2**28  # of a file
 
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # of PNG; Pillow refuses pictures for the length of theirs
-REDUCED, DNG = 254, 50706  # of TIFF: the tags NewSubfileType, whose lowest bit marks a preview,
-# and DNGVersion
+REDUCED, DNG = 254, 50706  # TIFF's NewSubfileType, whose lowest bit marks a preview; DNGVersion
 HUFFMAN = BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2  # JPEG's frames coded by Huffman
 SCAN, END = 0xDA, 0xD9  # JPEG's markers before coded data and after the last
-CODED = re.compile(rb"(?:[^\xff]+|\xff(?=[\0\xd0-\xd7\xff]).)*", re.S)  # up to the next marker
-RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+CODED = re.compile(rb"(?:[^\xff]+|\xff+[\0\xd0-\xd7])*")  # up to the next marker
+RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
 SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # Pillow's modes for those of profiles
 MORE = bytes(range(1, 255))  # coded data that no picture ends in, without a marker
 
@@ -327,6 +326,8 @@ def _is_cut_short(jpeg: bytes, image: PillowImage, draft: int) -> bool:
     at, frame, components, scans, sent, longer = 2, 0, 0, 0, {}, [jpeg[:2]]
     while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1] != END:
         kind, end = jpeg[at + 1], at + 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+        if kind == 0xFF:  # a marker may begin with any number of these
+            end = at + 1
         segment = jpeg[at + 4 : end]
         longer.append(jpeg[at:end])
         if kind in HUFFMAN:

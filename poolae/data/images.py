@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ import numpy as np
 from poolae.data.cache import FORMAT, digest, open_stored, write_json, writing_images
 from poolae.data.colour import rgb_to_lab01
 from poolae.data.sources import Item, find_items, manifest, name_hash, picture
-from poolae.files import build_folder
+from poolae.files import build_folder, code_digest
 from poolae.settings import Settings, UserError
 
 MIN_IMAGES = 4  # the fewest that a 3:1 split can divide
@@ -70,8 +70,8 @@ class Images:
     excluded
         (name, reason) of each file that could not be used.
     key
-        Hexadecimal digest of names, contents, `size`, the cache's format and whether profiles
-        were obeyed.
+        Hexadecimal digest of names, contents, `size`, the cache's format, whether profiles
+        were obeyed, and the code that makes planes of files.
     source
         "synthetic", "daisies" or the folder, as given.
     profiles
@@ -127,14 +127,14 @@ class Planes:
     """
 
     def __init__(self, lab: np.ndarray, rows: np.ndarray, planes: slice) -> None:
-        self._lab, self._rows, self._planes = lab, rows, planes
+        self._lab, self.rows, self._planes = lab, rows, planes
         self.shape = (len(rows), *lab[0, planes].shape)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __getitem__(self, chosen) -> np.ndarray:
-        rows = self._rows[chosen]
+        rows = self.rows[chosen]
         self._read_at_once(rows)
         return self._lab[rows, self._planes]
 
@@ -172,11 +172,15 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A training part, on disk, a test part, in memory, and the images they were taken from."""
+    """A training part, on disk, a test part, in memory, and the images they were taken from.
+
+    `validation` is what `load_for` has set aside of the training part, if it was asked to.
+    """
 
     train: Part
     test: Part
     images: Images
+    validation: Part | None = None
 
 
 def load(
@@ -216,13 +220,15 @@ def load(
             f"seed {seed}, for they hold {len(np.unique(images.groups))} distinct pictures under "
             f"{len(set(map(posixpath.basename, images.names)))} file names: add other images."
         )
-    test, names = spread(test), np.array(images.names, dtype=object)
-    planes = (Planes(images.lab, train, side) for side in (np.s_[:1], np.s_[1:]))
-    return Split(
-        Part(*planes, tuple(names[train])),
-        Part(images.lab[test, :1], images.lab[test, 1:], tuple(names[test])),
-        images,
-    )
+    test = spread(test)
+    names = tuple(images.names[row] for row in test)
+    on_test = Part(images.lab[test, :1], images.lab[test, 1:], names)
+    return Split(_on_disk(images, train), on_test, images)
+
+
+def _on_disk(images: Images, rows: Sequence[int]) -> Part:
+    planes = (Planes(images.lab, np.asarray(rows), side) for side in (np.s_[:1], np.s_[1:]))
+    return Part(*planes, tuple(images.names[row] for row in rows))
 
 
 def spread(rows: Sequence[int]) -> np.ndarray:
@@ -234,9 +240,37 @@ def spread(rows: Sequence[int]) -> np.ndarray:
 
 
 def load_for(settings: Settings) -> Split:
-    """`load` what a run is trained and tested on."""
+    """`load` what a run is trained and tested on, or validated on where it stops early.
+
+    Of the training part the first `training_images` are taken, in an order that the split picks
+    and that keeps near-duplicates together: fewer are among more. Where the run stops early, the
+    last fifth of them, whole groups, are for validation.
+
+    Raises
+    ------
+    UserError
+        As in `load`, or if the training part holds too few images.
+    """
     s = settings
-    return load(s.data, s.size, s.split, s.images, colour_profiles=s.colour_profiles)
+    loaded = load(s.data, s.size, s.split, s.images, colour_profiles=s.colour_profiles)
+    if not (settings.training_images or settings.early):
+        return loaded
+    images, there = loaded.images, len(loaded.train)
+    count = settings.training_images or there
+    if not 2 <= count <= there:
+        raise UserError(
+            f"training_images is {count}, but the training part of split {settings.split} holds "
+            f"{there} images: give 2 to {there}."
+        )
+    rows = loaded.train.lightness.rows
+    group = dict(zip(rows, images.groups[rows], strict=True))
+    rank = {group[r]: name_hash(f"subset {settings.split}", images.names[r]) for r in rows[::-1]}
+    order = sorted(rows, key=lambda row: (rank[group[row]], row))[:count]
+    first = count - max(1, count // 5) if settings.early else count
+    while 1 < first < count and group[order[first]] == group[order[first - 1]]:
+        first -= 1
+    train, validation = (_on_disk(images, sorted(some)) for some in (order[:first], order[first:]))
+    return replace(loaded, train=train, validation=validation if settings.early else None)
 
 
 def shuffle_tiles(planes: np.ndarray, seed: int, back: bool = False) -> np.ndarray:
@@ -313,8 +347,9 @@ def open_images(
     cache = build_folder() / "cache" if cache is None else Path(cache)
     workers = max(1, workers or os.cpu_count() or 1)
     items, excluded = find_items(source, n, workers, cache)
-    kind = [FORMAT, size]
-    if not colour_profiles and any(isinstance(item.origin, str) for item in items):
+    files = any(isinstance(item.origin, str) for item in items)
+    kind = [FORMAT, size, code_digest("data/colour", *["data/decode"] * files)]
+    if files and not colour_profiles:
         kind.append("profiles ignored")
     base = cache / f"images-{digest([*kind, [item[:2] for item in items]])[:32]}"
     stored = open_stored(base, size)

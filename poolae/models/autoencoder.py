@@ -33,7 +33,9 @@ def fold(network: Autoencoder) -> Steps:
     for module, stage in zip(network.layers, network.stages, strict=True):
         conv = next((m for m in module.modules() if isinstance(m, Conv)), None)
         foldable = conv is not None and conv.plain
-        commutes = stage.kind == "up" or (stage.kind == "pool" and bool((scale > 0).all()))
+        commutes = stage.kind in ("up", "bilinear") or (
+            stage.kind == "pool" and bool((scale > 0).all())
+        )
         if not (commutes or foldable):
             steps.append(norm)
             norm, scale, shift = nothing
@@ -58,6 +60,19 @@ class Autoencoder(nn.Module):
     mirrored
         Let `predict` average the answers to a picture and to its mirror image.
 
+    Attributes
+    ----------
+    stages
+        What each step yields.
+    reduction
+        Largest factor by which a map is smaller than the input; must divide its side.
+    receptive_field
+        Side of the square of input pixels that one output pixel can see.
+    parameter_count
+        Trainable parameters.
+    bottleneck
+        The last stage of the encoder: what the decoder is given.
+
     Notes
     -----
     The output has no activation: `predict` clips it to [0, 1], and the published recipe clips it
@@ -72,35 +87,19 @@ class Autoencoder(nn.Module):
         channels, reduction, receptive_field = 1, 1, 1
         for op in ops:
             module = layer(op, channels)
-            receptive_field += (op.kernel - 1) * op.dilation * reduction
-            reduction = int(reduction * op.stride)
+            before, reduction = reduction, int(reduction * op.stride)
+            receptive_field += (op.kernel - 1) * op.dilation * min(before, reduction)
             parameters = sum(p.numel() for p in module.parameters())
-            convolutions = [m.weight.numel() for m in module.modules() if isinstance(m, Conv)]
-            macs = sum(convolutions) / reduction**2
+            kernels = [p.numel() for p in module.parameters() if p.ndim == 4]
+            macs = sum(kernels) / max(before, reduction) ** 2
             sizes = (channels, op.out_channels, reduction, receptive_field)
             self.stages.append(Stage(op.kind, *sizes, parameters, macs))
             self.layers.append(module)
             channels = op.out_channels
-
-    @property
-    def reduction(self) -> int:
-        """Largest factor by which a map is smaller than the input; must divide its side."""
-        return max(stage.reduction for stage in self.stages)
-
-    @property
-    def receptive_field(self) -> int:
-        """Side of the square of input pixels that one output pixel can see."""
-        return self.stages[-1].receptive_field
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable parameters."""
-        return sum(stage.parameters for stage in self.stages)
-
-    @property
-    def bottleneck(self) -> Stage:
-        """The last stage of the encoder: what the decoder is given."""
-        return [s for s in self.stages if s.kind == "conv"][-1]
+        self.reduction = max(stage.reduction for stage in self.stages)
+        self.receptive_field = receptive_field
+        self.parameter_count = sum(stage.parameters for stage in self.stages)
+        self.bottleneck = [stage for stage in self.stages if stage.kind == "conv"][-1]
 
     def macs(self, size: int) -> int:
         """Multiply-accumulates of the convolutions for one image of `size` x `size` pixels."""
@@ -174,9 +173,9 @@ def build_for(settings: Settings) -> Autoencoder:
     """
     s = settings
     if s.family == "published":
-        ops = published_ops(s.pool_depth, s.base_width, s.pooling, s.bottleneck)
+        ops = published_ops(s.pool_depth, s.base_width, s.pooling, s.bottleneck, s.upsampler)
     else:
-        ops = matched_ops(s.family, s.pool_depth, 2 * s.base_width)
+        ops = matched_ops(s.family, s.pool_depth, 2 * s.base_width, s.pooling, s.upsampler)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)
         return Autoencoder(ops, s.mirrored)

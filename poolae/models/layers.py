@@ -18,6 +18,8 @@ class Conv(nn.Conv2d):
     Its rounding reaches beyond the receptive field, which shows where gradients are looked at.
     """
 
+    upsampled = False  # by the convolution, before it
+
     @property
     def plain(self) -> bool:
         """Whether it is a 3 x 3 convolution that keeps the size, without dilation or groups."""
@@ -30,7 +32,7 @@ class Conv(nn.Conv2d):
         return super().forward(x)
 
 
-class StrideOneDeconv(Conv):
+class Deconv(Conv):
     """A 3x3 transposed convolution of stride 1 and padding 1, run as a convolution.
 
     With stride 1 the transposed convolution *is* a convolution whose kernel is
@@ -38,6 +40,12 @@ class StrideOneDeconv(Conv):
     the two. Only PyTorch's initialisation differs, because it takes the fan-in
     of a transposed weight from its second axis, the *output* channels; that is
     kept here.
+
+    Where it is `upsampled`, nearest-neighbour upsampling by 2 comes before it, in one:
+    an output pixel sees a 3x3 patch of the upsampled map, in which at most 2x2
+    values differ. Where it sees them depends on whether its row and column are
+    even or odd, so that four 2x2 kernels on the small map give the same result
+    with 4/9 of the multiply-accumulates.
     """
 
     def reset_parameters(self) -> None:
@@ -45,18 +53,10 @@ class StrideOneDeconv(Conv):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-
-class UpsampledDeconv(StrideOneDeconv):
-    """Nearest-neighbour upsampling by 2 and `StrideOneDeconv` after it, in one.
-
-    An output pixel sees a 3x3 patch of the upsampled map, in which at most 2x2
-    values differ. Where it sees them depends on whether its row and column are
-    even or odd, so that four 2x2 kernels on the small map give the same result
-    with 4/9 of the multiply-accumulates.
-    """
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return convolve_upsampled(x, self.weight, self.bias)
+        return (
+            convolve_upsampled(x, self.weight, self.bias) if self.upsampled else super().forward(x)
+        )
 
 
 def convolve_upsampled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -95,7 +95,7 @@ class FoldedConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor, relu: bool):
         super().__init__()
-        self.upsampled, self.relu = isinstance(conv, UpsampledDeconv), relu
+        self.upsampled, self.relu = conv.upsampled, relu
         weight = conv.weight.detach()
         self.excess = torch.einsum("oiyx,i->oyx", weight, shift)  # (O, 3, 3), tap by tap
         self.bias = conv.bias.detach() + self.excess.sum((1, 2))
@@ -161,6 +161,8 @@ def layer(op: Op, channels: int) -> nn.Module:
             return nn.MaxPool2d(op.kernel, 2, padding=(op.kernel - 1) // 2)
         case "up", _:
             return nn.Identity() if op.merged else nn.Upsample(scale_factor=2)
+        case "bilinear", _:
+            return nn.Upsample(scale_factor=2, mode="bilinear")
         case "unshuffle", _:
             return nn.PixelUnshuffle(2)
         case "shuffle", _:
@@ -169,9 +171,12 @@ def layer(op: Op, channels: int) -> nn.Module:
             return Keep()
         case "add", _:
             return Add()
-    kind = Conv if op.kind == "conv" else UpsampledDeconv if op.merged else StrideOneDeconv
-    size = (op.kernel, op.stride, op.dilation * (op.kernel // 2), op.dilation, op.groups)
-    convolution = kind(channels, op.out_channels, *size)
+    if op.stride < 1:
+        convolution = nn.ConvTranspose2d(channels, op.out_channels, 3, 2, 1, output_padding=1)
+    else:
+        size = (op.kernel, op.stride, op.dilation * (op.kernel // 2), op.dilation, op.groups)
+        convolution = (Conv if op.kind == "conv" else Deconv)(channels, op.out_channels, *size)
+        convolution.upsampled = op.merged
     if op.kind == "output":
         return convolution
     return nn.Sequential(convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(op.out_channels))

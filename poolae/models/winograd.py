@@ -93,7 +93,9 @@ class Rows(torch.autograd.Function):
         rows = gradient.permute(0, 2, 3, 1).contiguous()  # (N, H, W, O)
         products = rows.new_empty(PRODUCTS, n, quarter, width + 1, rows.shape[3])
         products[..., width, :] = 0
-        _expand(TO_OUTPUT.t(), rows, products[..., :width, :])
+        fours = rows.view(-1, TILE, width * rows.shape[3])
+        out = products[..., :width, :].flatten(3).flatten(1, 2).transpose(0, 1)
+        torch.bmm(TO_OUTPUT.t().expand(len(fours), -1, -1), fours, out=out)
         for_kernels = rows.new_empty(PRODUCTS, len(weight), 3, channels)
         for p, t, g in zip(products.flatten(1, 3), tiles.flatten(1, 3), for_kernels, strict=True):
             torch.mm(p[1:].t(), t[:-1], out=g[:, 0])
@@ -154,13 +156,6 @@ def _combine(matrix: torch.Tensor, parts: torch.Tensor, out: torch.Tensor) -> No
     tiles = out.view(-1, TILE, out.shape[2] * out.shape[3])
     parts = parts.flatten(3).flatten(1, 2).transpose(0, 1)
     torch.bmm(matrix.expand(len(tiles), -1, -1), parts, out=tiles)
-
-
-def _expand(matrix: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:
-    """Give `out` (6, N, T, W, C) `matrix` (6, 4) times each four rows of `rows` (N, 4 T, W, C)."""
-    tiles = rows.view(-1, TILE, rows.shape[2] * rows.shape[3])
-    out = out.flatten(3).flatten(1, 2).transpose(0, 1)
-    torch.bmm(matrix.expand(len(tiles), -1, -1), tiles, out=out)
 
 
 def _input_gradient(gradient, x, weight, padding) -> torch.Tensor:

@@ -220,6 +220,25 @@ def carried(size: int, halvings: int) -> str | None:
     return whole[-1] if whole else None
 
 
+def surface(found: Sequence[Run]) -> pd.DataFrame:
+    """Return the errors of arms that were trained for so many steps on so many images.
+
+    Returns
+    -------
+    DataFrame
+        A row per `arm`, `part` (training images asked for; 0: all), `steps` and `early`. Means over
+        `seeds`: `images` trained on, test `error`, and its excess over the training error, `gap`.
+    """
+    rows = []
+    for run in found:
+        s, error = run.settings, run.scores["mean_absolute_error"].mean()
+        row = (run.about["training_images"], error, error - run.about["training_error"])
+        rows.append((s.base, s.training_images, s.steps, s.early, *row))
+    keys = ["arm", "part", "steps", "early"]
+    groups = pd.DataFrame(rows, columns=[*keys, "images", "error", "gap"]).groupby(keys, sort=False)
+    return groups.mean().assign(seeds=groups.size()).reset_index()
+
+
 def coherence_floor(settings: Settings) -> np.ndarray:
     """Return how far lightness itself coheres with the true chroma, per band: `detail`'s floor."""
     test = data.load_for(settings).test

@@ -32,6 +32,9 @@ ARM_COLOURS = {
     "dilated": "#56B4E9",
     "narrow": "#CC79A7",
     "lossless": "#6A3D9A",
+    "lossless-ungrouped": "#B39BC8",
+    "area2": "#3C8DC0",
+    "area4": "#2B5F80",
     "skip": "#999933",
 }
 BASELINE_STYLES = {
@@ -46,6 +49,7 @@ STAGE_COLOURS = {
     "pool": "#F3E6A1",
     "unshuffle": "#F3E6A1",
     "up": "#F6D2AE",
+    "bilinear": "#F6D2AE",
     "shuffle": "#F6D2AE",
     "deconv": "#CFD6EE",
     "output": "#EFC4CF",
@@ -55,6 +59,7 @@ STAGE_NAMES = {
     "pool": "pooling",
     "unshuffle": "space to depth",
     "up": "nearest upsampling",
+    "bilinear": "bilinear upsampling",
     "shuffle": "depth to space",
     "deconv": "transposed convolution, ReLU, BatchNorm",
     "output": "output convolution",
@@ -310,6 +315,21 @@ def of_loss(ax: Axes) -> Axes:
     ax.yaxis.set_major_formatter("{x:.3g}")
     ax.yaxis.set_minor_formatter("")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return ax
+
+
+def surface(ax: Axes, frame: pd.DataFrame) -> Axes:
+    """Draw error over steps, a line per arm, from the rows of `comparisons.surface` of one `part`.
+
+    A ring marks weights that were chosen by a validation part.
+    """
+    for (arm, early), rows in frame.groupby(["arm", "early"], sort=False):
+        rows, face = rows.sort_values("steps"), "white" if early else arm_colour(arm)
+        look = dict(color=arm_colour(arm), markerfacecolor=face, label=None if early else arm)
+        ax.plot(rows["steps"], rows["error"], "o:" if early else "o-", **look)
+    ax.set(title=f"{frame['images'].max():.0f} training images", xlabel="steps", xscale="log")
+    ax.set_xticks(at := sorted(frame["steps"].unique()), [f"{step:,}" for step in at])
+    ax.minorticks_off()
     return ax
 
 

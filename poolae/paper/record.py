@@ -284,7 +284,8 @@ class Scale(Comparison):
 
 def read_results() -> pd.DataFrame:
     """Return the committed scores."""
-    return pd.read_csv(RESULTS).copy()  # in one block, where the parser leaves many
+    kinds = dict.fromkeys(("commit", "claims"), str)
+    return pd.read_csv(RESULTS, dtype=kinds).copy()  # in one block, where the parser leaves many
 
 
 def scales(everything: pd.DataFrame) -> list[Scale]:
@@ -330,10 +331,10 @@ def _git(*arguments: str) -> str:
 
 def _noted(study: Scale) -> str:
     """Say what was noted of the claims' age when these runs were recorded."""
-    noted = set(study.networks.get("claims", pd.Series([np.nan])).fillna(""))
-    if "" in noted:
+    noted = study.networks.get("claims")
+    if noted is None or noted.isna().any():
         return "The claims as they stand are younger than these runs, which were known before."
-    return f"The claims were of commit {' and '.join(sorted(noted))}, older than these runs."
+    return f"The claims were of commit {' and '.join(sorted(set(noted)))}, older than these runs."
 
 
 def answer(study: Scale) -> str:

@@ -23,7 +23,7 @@ from poolae import data, metrics
 from poolae.data import Part
 from poolae.metrics import BANDS, mixture
 from poolae.paper import claims, comparisons, facts, figures, pictures
-from poolae.settings import BANDED, CONTROLS, from_name
+from poolae.settings import BANDED, CONTROLS, EFFORT, POOLINGS, UPSAMPLERS, from_name
 from poolae.train.runs import Run
 
 ERROR = "mean_absolute_error"
@@ -45,6 +45,10 @@ MATCHED_CONTRASTS = {
     ("narrow", "matched0"): "resolution at equal, small context",
     ("matched3", "narrow"): "context at equal, coarse resolution",
     ("lossless", "matched3"): "detail moved into channels, not dropped",
+    ("lossless-ungrouped", "matched3"): "the same, without groups of channels",
+    ("area4", "matched3"): "four times the bottleneck's area, at equal context",
+    ("area2", "area4"): "four times that area",
+    ("dilated", "area2"): "four times that area again",
     ("skip", "matched3"): "detail led past the bottleneck",
 }
 
@@ -95,8 +99,8 @@ class Comparison:
 
     @cached_property
     def satellite_arms(self) -> list[str]:
-        """Variants of a published network: other pooling operators and bottlenecks."""
-        return [arm for arm in self._arms(r"pool\d-.*") if arm not in self.published_arms]
+        """Variants of published and matched networks: other operators and bottlenecks."""
+        return self._arms(rf"(pool|matched)\d-(c\d+|{'|'.join((*POOLINGS, *UPSAMPLERS))})")
 
     @cached_property
     def published(self) -> pd.DataFrame:
@@ -127,7 +131,7 @@ class Comparison:
         return {
             "published": neighbours(self.published_arms),
             "matched": list(MATCHED_CONTRASTS),
-            "satellites": [(arm, "pool3") for arm in self.satellite_arms],
+            "satellites": [(arm, arm.partition("-")[0]) for arm in self.satellite_arms],
         }
 
     def detail(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame, dict[str, str | None]]]:
@@ -166,6 +170,8 @@ class Study(Comparison):
     ----------
     ordinary
         Runs on the data and at the scale of the first, each seed with its own split.
+    surface
+        Runs with other steps, training images or early stopping, and those that they vary.
     bands
         Runs on drawings whose chroma ends at some frequency.
     oscillating
@@ -177,7 +183,11 @@ class Study(Comparison):
         first = self.found[0]
         here = [r for r in self.found if r.settings.profile == first.settings.profile]
         own = [r for r in here if r.about["data_key"] == first.about["data_key"]]
-        self.ordinary = [r for r in own if r.settings.split == r.settings.seed]
+        own_split = [r for r in own if r.settings.split == r.settings.seed]
+        varied = [r for r in own_split if any(getattr(r.settings, k) for k in EFFORT)]
+        self.ordinary = [r for r in own_split if r not in varied]
+        bases = {r.settings.base for r in varied}
+        self.surface = [r for r in own_split if r.settings.base in bases]
         self.bands = [r for r in here if r not in own]
         self.oscillating = [r for r in self.found if r not in here]
         self.size, self.commits = first.settings.size, {r.about["commit"] for r in self.found}
@@ -256,6 +266,7 @@ class Study(Comparison):
             "parameters": about["parameters"],
             "receptive field": about["receptive_field"],
             "measured": about["effective_receptive_field"],
+            "side of the bottleneck": s.size // 2**s.pool_depth,
             "values per pixel at the narrowest": about["bottleneck_values"] / s.size**2,
             "million MACs": about["macs"] / 1e6,
             "error": means.loc[run.arm, "error"],
@@ -274,12 +285,14 @@ class Study(Comparison):
 
         All on the seeds that every one of them has, so that the rows can be compared.
         """
-        runs = self.first_runs(["pool3", *self.satellite_arms])
+        arms = sorted({arm for pair in self.families()["satellites"] for arm in pair})
+        runs = self.first_runs([arm for arm in arms if self._arms(arm)])
         table = pd.DataFrame.from_dict({run.arm: self._describe(run) for run in runs}, "index")
         chosen = self.compared["arm"].isin(table.index)
         seeds = [set(rows["seed"]) for _, rows in self.compared[chosen].groupby("arm")]
         shared = set.intersection(*seeds)
-        kept = table[["parameters", "values per pixel at the narrowest"]]
+        kept = table[["parameters", "receptive field", "side of the bottleneck"]]
+        kept = kept.join(table["values per pixel at the narrowest"])
         means = self._means(chosen & self.compared["seed"].isin(shared))
         return kept.join(means).assign(seeds=len(shared))
 

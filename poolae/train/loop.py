@@ -7,6 +7,7 @@ so that a run that was interrupted ends as one that never was.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import io
@@ -32,6 +33,7 @@ from poolae.train.precision import choose
 __all__ = ["device", "fit", "snapshot_steps"]
 
 SNAPSHOTS = 20  # pictures along the loss curve
+CHECKS = 10  # of early stopping; each costs about ten steps of 16 images
 NORMALISED = 320  # images that batch normalisation is estimated from for averaged weights
 CHECKPOINT_SECONDS = 20.0  # at least this long between two checkpoints ...
 CHECKPOINT_SHARE = 0.02  # ... and at most this share of the time spent on writing them
@@ -42,9 +44,9 @@ def device() -> torch.device:
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
-def snapshot_steps(steps: int) -> list[int]:
-    """Return the (at most) 20 evenly spaced steps after which a picture is kept."""
-    return sorted({math.ceil(steps * (k + 1) / SNAPSHOTS) for k in range(SNAPSHOTS)})
+def snapshot_steps(steps: int, count: int = SNAPSHOTS) -> list[int]:
+    """Return the (at most) `count` evenly spaced steps after which a picture is kept."""
+    return sorted({math.ceil(steps * (k + 1) / count) for k in range(count)})
 
 
 @functools.lru_cache(maxsize=1)  # it takes milliseconds from 100,000 images on
@@ -111,6 +113,16 @@ def make_average(network: Autoencoder, settings: Settings) -> AveragedModel | No
     if not settings.averaging:
         return None
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
+
+
+def predictor(network: Autoencoder, average: AveragedModel | None, lightness) -> Autoencoder:
+    """Return what predicts: the network, or its average, normalised by training images again."""
+    if average is None:
+        return network
+    place = next(network.parameters()).device
+    pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
+    update_bn([parallel.share(picture).to(place) for picture in pictures], average.module)
+    return average.module
 
 
 def to_batch(
@@ -226,6 +238,7 @@ def fit(
     checkpoint: str | os.PathLike,
     fingerprint: str = "",
     watch: Callable[[int, dict[str, np.ndarray]], None] | None = None,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[Autoencoder, dict[str, np.ndarray]]:
     """Train one network, from its last checkpoint where there is one.
 
@@ -244,13 +257,16 @@ def fit(
         Digest of data and code.
     watch
         Called with the number of steps done and the history, now and then and at the end.
+    validation
+        Lightness and chroma by which early stopping chooses, where the settings ask for it.
 
     Returns
     -------
     network : Autoencoder
     history : dict of arrays
         `loss` (steps,) float32; `seconds` (steps,) float64, of the step alone;
-        `snapshots` (K, 2, H, W) float32, predictions after `snapshot_steps`.
+        `snapshots` (K, 2, H, W) float32, predictions after `snapshot_steps`; with early stopping
+        `validation` (C, 2), step and mean absolute error of each check.
 
     Raises
     ------
@@ -264,7 +280,8 @@ def fit(
     parallel.adapt(network)
     network = network.to(place, memory_format=choose(place, settings.precision).layout)
     optimisers, average = make_optimisers(network, settings), make_average(network, settings)
-    learners = [network, *optimisers, *([average] if average else [])]
+    best = copy.deepcopy(network) if settings.early else None
+    learners = [network, *optimisers, *filter(None, [average, best])]
 
     kept = snapshot_steps(settings.steps)
     history = {
@@ -272,6 +289,9 @@ def fit(
         "seconds": np.full(settings.steps, np.nan),
         "snapshots": np.zeros((len(kept), 2, *shown.shape[-2:]), np.float32),
     }
+    checked = snapshot_steps(settings.steps, CHECKS) if settings.early else []
+    if checked:
+        history["validation"] = np.array([[step, np.nan] for step in checked])
     about = {**settings.asdict(), "fingerprint": fingerprint}
     step = started = load_checkpoint(checkpoint, learners, history, about)
     parallel.agree("checkpoint", step)
@@ -312,6 +332,15 @@ def fit(
             if step in kept:
                 picture = torch.from_numpy(shown[None]).to(place)
                 history["snapshots"][kept.index(step)] = network.predict(picture)[0].cpu()
+            if step in checked:
+                candidate, errors = (
+                    predictor(network, average, lightness),
+                    history["validation"][:, 1],
+                )
+                error = np.abs(candidate.predict_array(validation[0]) - validation[1]).mean()
+                if not (errors <= error).any():
+                    best.load_state_dict(candidate.state_dict())
+                errors[checked.index(step)] = error
             now = time.monotonic()
             if first and now - said > pause:
                 print(progress_line(settings, history, started, step), flush=True)
@@ -325,10 +354,7 @@ def fit(
             if interrupts:
                 save()
                 raise KeyboardInterrupt
-    if average:
-        network = average.module
-        pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
-        update_bn([parallel.share(picture).to(place) for picture in pictures], network)
+    network = best or predictor(network, average, lightness)
     if watch and first:
         watch(step, history)
     return network, history

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from poolae.data import Split
 from poolae.files import RUN_FILE, code_digest, module_digests, replacing
-from poolae.settings import Settings, UserError
+from poolae.settings import Settings
 
-__all__ = ["DECIDING", "SCORING", "changes", "checked", "fingerprint", "origin", "read", "seal"]
+__all__ = ["DECIDING", "SCORING", "changes", "is_whole", "origin", "read", "seal"]
 
 DECIDING = ("models", "train/loop", "train/optimisers", "train/parallel")  # the weights, of code
+DRAWING = ("data/daisies", "data/decode", "data/colour")  # the images; in their key
 SCORING = ("metrics/scores", "data/colour")
 
 
-def fingerprint(settings: Settings, images: Split) -> str:
-    """Return a digest of all that decides a run's weights, except the machine.
+def origin(settings: Settings, images: Split) -> dict:
+    """Return what a run is made from; its "fingerprint" digests all that decides the weights.
 
-    The names of the data and of the profile do not count, what they stand for does; of the code,
-    that of networks and training counts, but not their comments.
+    Except the machine. The names of the data and of the profile do not count, what they stand
+    for does; of the code, that of networks and training counts, but not their comments.
     """
     parts = [
         json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
@@ -29,16 +30,11 @@ def fingerprint(settings: Settings, images: Split) -> str:
         json.dumps([images.train.names, images.test.names]),
         code_digest(*DECIDING),
     ]
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
-
-
-def origin(settings: Settings, images: Split) -> dict:
-    """Return what the fingerprint is made of, as far as `changes` tells it apart."""
     return {
         "settings": settings.asdict(),
-        "fingerprint": fingerprint(settings, images),
+        "fingerprint": _digest("\0".join(parts).encode(errors="surrogateescape")),
         "data_key": images.images.key,
-        "code": module_digests(*DECIDING),
+        "code": module_digests(*DECIDING, *DRAWING),
         "images": len(images.images.names),
         "training_images": len(images.train.names),
         "test_images": len(images.test.names),
@@ -63,18 +59,19 @@ def changes(about: dict | None, settings: Settings, images: Split) -> str:
         for key, value in now["settings"].items()
         if about["settings"][key] != value and key not in ("data", "profile")
     ]
-    if about["data_key"] != now["data_key"]:
+    modules = sorted(about["code"].keys() | now["code"].keys())
+    changed = [m for m in modules if about["code"].get(m) != now["code"].get(m)]
+    if about["data_key"] != now["data_key"] and not set(changed) & set(DRAWING):
         more = now["images"] - about["images"]
         count = f"{abs(more)} images {'added' if more > 0 else 'removed'}"
         said.append(f"data changed: {count if more else 'as many images, but others'}")
-    modules = sorted(about["code"].keys() | now["code"].keys())
-    said += [f"{m}.py changed" for m in modules if about["code"].get(m) != now["code"].get(m)]
+    said += [f"{module}.py changed" for module in changed]
     return "; ".join(said) or "how the images are divided changed"
 
 
 def seal(folder: Path, about: dict, *names: str) -> None:
     """Write run.json with the digests of files that have just been written, and its own."""
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    files = {name: _digest((folder / name).read_bytes()) for name in names}
     about["files"] = about.get("files", {}) | files
     with replacing(folder / RUN_FILE) as temporary:
         temporary.write_text(json.dumps({**about, "digest": _own_digest(about)}, indent=1))
@@ -91,32 +88,24 @@ def read(folder: Path) -> dict | None:
     return about if whole else None
 
 
-def checked(path: Path, about: dict) -> Path:
-    """Return the path of a file of a run if it holds what was written.
-
-    Raises
-    ------
-    UserError
-        If it is missing or holds anything else.
-    """
+def is_whole(path: Path, about: dict) -> bool:
+    """Tell whether a file of a run is there and holds what was written."""
     try:
         stat = path.stat()
-        whole = _digest(path, stat.st_size, stat.st_mtime_ns) == about["files"][path.name]
-    except (OSError, KeyError):
-        whole = False
-    if not whole:
-        raise UserError(
-            f"{path} is not what was written when {about['name']} was trained: remove the folder "
-            f"{path.parent} and run the same command again, which trains it anew."
-        )
-    return path
+        return _file_digest(path, stat.st_size, stat.st_mtime_ns) == about["files"].get(path.name)
+    except OSError:
+        return False
 
 
 def _own_digest(about: dict) -> str:
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return _digest(json.dumps(about, sort_keys=True).encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @cache  # whoever reads two files of a run, or one twice
-def _digest(path: Path, size: int, modified: int) -> str:
+def _file_digest(path: Path, size: int, modified: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

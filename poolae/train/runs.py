@@ -35,7 +35,7 @@ from poolae import building, data, metrics
 from poolae.files import RUN_FILE, build_folder, code_digest, replacing
 from poolae.machine import check_memory, commit, processor, settle_in
 from poolae.settings import Settings, UserError, from_name, make_settings
-from poolae.train.provenance import SCORING, changes, checked, fingerprint, origin, read, seal
+from poolae.train.provenance import SCORING, changes, is_whole, origin, read, seal
 
 CHECKPOINT_FILE = "checkpoint.pt"  # gone when the run is finished
 SCORED = 256  # images whose metrics are computed together
@@ -77,7 +77,12 @@ class Run:
         UserError
             If it is missing or holds anything else.
         """
-        return checked(self.folder / name, self.about)
+        if is_whole(path := self.folder / name, self.about):
+            return path
+        raise UserError(
+            f"{path} is not what was written when {self.name} was trained: remove the folder "
+            f"{self.folder} and run the same command again, which trains it anew."
+        )
 
     @cached_property
     def losses(self) -> pd.DataFrame:
@@ -205,7 +210,8 @@ def train(
     def lacks_training(about: dict | None) -> bool:
         if about is None:
             return True
-        return about["fingerprint"] != fingerprint(_in_its_precision(settings, about), images)
+        now = origin(_in_its_precision(settings, about), images)
+        return about["fingerprint"] != now["fingerprint"]
 
     about, alone = read(folder), int(os.environ.get("WORLD_SIZE") or 1) == 1
     if alone and not lacks_training(about) and about.get("scored_with") == scorer:
@@ -219,7 +225,7 @@ def train(
                 until_it_is_made.enter_context(building.held(folder))
             about = read(folder)  # another process may have made it meanwhile
         lacking, settings = lacks_training(about), _in_its_precision(settings, about)
-        mark = fingerprint(settings, images)
+        mark = origin(settings, images)["fingerprint"]
         parallel.agree("data and results", (mark, lacking))
         if lacking:
             if parallel.is_first():
@@ -237,6 +243,7 @@ def train(
                 folder / CHECKPOINT_FILE,
                 mark,
                 watch,
+                images.validation and images.validation.in_memory(),
             )
         with parallel.first_ahead():
             if parallel.is_first():
@@ -314,7 +321,8 @@ def choose(
         for depth in depths
         for seed in seeds
     ]
-    return made + [from_name(name, data, profile, precision) for name in others]
+    named = [from_name(name, data, profile, precision) for name in others]
+    return list(dict.fromkeys(made + named))
 
 
 def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
@@ -428,6 +436,11 @@ def _write(settings, images: data.Split, folder: Path, network, history, began: 
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    if settings.early:
+        check = pd.DataFrame(history["validation"], columns=["step", "error"]).astype({"step": int})
+        kept = int(check["step"][check["error"].idxmin()])
+        about["validation"] = {"images": len(images.validation), "kept": kept}
+        about["validation"] |= check.to_dict("list")
     losses = pd.DataFrame({"loss": history["loss"], "seconds": history["seconds"]})
     losses.index = pd.RangeIndex(1, settings.steps + 1, name="step")
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
