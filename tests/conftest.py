@@ -9,6 +9,9 @@ from pictures import fill
 
 import poolae.paper.page  # noqa: F401 - before nbformat, which would compile a grammar
 
+# PyTorch's threads, which wait by spinning: a process of tests needs one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_addoption(parser):
     parser.addoption(

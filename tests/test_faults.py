@@ -173,9 +173,10 @@ from poolae import make_settings
 from poolae.data import images
 from poolae.train import runs
 
-def noise(item, size):
+def noise(item, size, colour_profiles):
     rng = np.random.default_rng(item.origin[0])
-    return rng.random((size, size, 3), np.float32), rng.integers(0, 2**63, 4).astype(np.uint64)
+    apart = rng.integers(0, 2**63, 4).astype(np.uint64)
+    return rng.random((size, size, 3), np.float32), apart, ""
 
 def watch():  # anonymous memory: what is mapped from the disk can be given up at any time
     while True:
