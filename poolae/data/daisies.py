@@ -14,13 +14,14 @@ MEASURED
 
 from __future__ import annotations
 
+import functools
 from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import dctn, idctn
 from scipy.ndimage import map_coordinates
-from skimage.color import rgb2lab
+from skimage.color import lab2rgb, rgb2lab
 from skimage.color.colorconv import rgb_from_xyz
 
 MIN_SIZE, MAX_SIZE = 16, 512
@@ -28,7 +29,8 @@ KNEE = np.float32(0.6)  # linear light above which the camera compresses
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 WHITE_POINT = np.array([0.95047, 1.0, 1.08883])  # D65, 2 degrees, as in skimage.color
 
-# --- tables: a pair is a range that a picture draws from evenly; colours are CIE LCh, hues degrees
+# In all tables a pair is a range that a picture draws from evenly; colours are CIE LCh, with hues
+# in degrees.
 
 # Petals: share of flowers, chance of a dark disc, then L, chroma, hue, and the root's chroma
 # relative to the tip's. Coloured ones overlap in L with each other and with white in the shade, so
@@ -56,7 +58,7 @@ BACKDROPS = {
 # relative to length, spread of the direction in radians, `RIBBON`'s ends, brightness of the root,
 # light at the bottom of the heap.
 PLANTS = {
-    "grass": (1.0, 1.0, (0.008, 0.035), 0.35, (0.3, 0.6), 0.2, 0.8),
+    "grass": (1.0, 1.0, (0.008, 0.035), 0.35, (0.3, 0.6), 0.3, 0.8),
     "leaves": (0.65, 0.5, (0.1, 0.3), 3.0, (0.7, 0.7), 0.8, 0.25),
 }
 
@@ -86,7 +88,9 @@ MEADOW = [
 GROUPS = [
     UNDERGROWTH,
     UNDERGROWTH._replace(chance=0.5, plants=(80, 190)),
-    Plane(flowers=(2, 12), radius=(0.09, 0.22), columns=(0.05, 0.95), shadow=0.4),
+    Plane(
+        flowers=(2, 12), radius=(0.09, 0.22), columns=(0.05, 0.95), rows=(0.05, 0.85), shadow=0.4
+    ),
     Plane(0.3, plants=(5, 25), length=(0.3, 0.7), rows=(0.9, 1), blur=(0.002, 0.02)),
 ]
 PORTRAIT = [
@@ -94,16 +98,16 @@ PORTRAIT = [
     Plane(0.35, flowers=(1, 4), radius=(0.1, 0.25), blur=(0.006, 0.03)),
     Plane(flowers=(1, 2), radius=(0.26, 0.66), columns=(0.33, 0.67), rows=(0.3, 0.6)),
 ]
-MANY = ("foliage",) * 4 + ("dark",) * 2 + ("soil",) + ("any",) * 2
 
 # Views: share of pictures, backdrops of equal share, roughness of the backdrop (what an octave
 # keeps of the amplitude of the one below), y of the horizon, spread of the flowers' lean in
 # radians, planes from far to near.
 VIEWS = [
-    (0.45, MANY, (0.1, 0.4), (0, 0), 0.6, PORTRAIT),
-    (0.35, ("dark", "foliage"), (0.5, 0.95), (0, 0), 0.55, GROUPS),
-    (0.13, ("dark", "foliage"), (0.75, 0.95), (-0.1, 0), 0.5, MEADOW),
-    (0.07, ("sky",), (0.4, 0.6), (0.1, 0.45), 0.9, MEADOW),
+    (0.3, ["foliage", "dark"], (0.1, 0.4), (0, 0), 0.6, PORTRAIT),
+    (0.15, ["any", "any", "soil"], (0.1, 0.4), (0, 0), 0.6, PORTRAIT),
+    (0.35, ["foliage", "dark"], (0.5, 0.95), (0, 0), 0.55, GROUPS),
+    (0.13, ["foliage", "dark"], (0.75, 0.95), (-0.1, 0), 0.5, MEADOW),
+    (0.07, ["sky"], (0.4, 0.6), (0.1, 0.45), 0.9, MEADOW),
 ]
 
 # Points of a ribbon lie s in [0, 1] along it and t in [-1, 1] across it:
@@ -146,9 +150,6 @@ def _lch(lightness, chroma, hue):
     return np.clip(_lab_to_linear(lab), 0.0, 1.0)
 
 
-# --- rendering
-
-
 def _resample(image, side, blur, shift=(0.0, 0.0)):
     """Image (n, n, channels) to (side, side, channels), blurred and shifted by (x, y).
 
@@ -164,8 +165,7 @@ def _resample(image, side, blur, shift=(0.0, 0.0)):
         distance = (np.clip(outer - np.float32(by), 0, 1)[:, None] - inner) / scale
         weights = np.exp(-np.minimum(distance * distance, 60))  # denormal numbers are slow
         weights /= weights.sum(axis=1, keepdims=True)
-        shape = side, image.shape[1], image.shape[2]
-        image = (weights @ image.reshape(n, -1)).reshape(shape).swapaxes(0, 1)
+        image = (weights @ image.reshape(n, -1)).reshape(side, *image.shape[1:]).swapaxes(0, 1)
     return image
 
 
@@ -181,8 +181,7 @@ def _paint(ribbons, side, sun, sky):
     """Ribbons, back to front, as premultiplied linear RGB and coverage (side, side, 4)."""
     field = {name: np.ascontiguousarray(ribbons[name]) for name in RIBBON.names}
     start, along, bend, across = (np.float32(side) * field[name] for name in RIBBON.names[:4])
-    # Points closer than 1/sqrt(2) pixels leave no pixel unpainted.
-    density = np.float32(1.45)
+    density = np.float32(1.45)  # points closer than 1/sqrt(2) pixels leave no pixel unpainted
     reach = np.hypot(*along.T) + np.hypot(*bend.T)
     owner, s = _spread(np.ceil(density * reach).astype(int) + 1)
 
@@ -230,7 +229,7 @@ def _develop(rng, linear, noise):
     vignette = 1 - 2 * u(0, 0.6) * (axis[:, None] ** 2 + axis**2)
     linear = linear * (gain * vignette[..., None]) + rng.exponential(0.004)
     grey = linear.mean(axis=-1, keepdims=True)
-    linear = np.maximum(grey + np.exp(normal(-0.14, 0.34)) * (linear - grey), 0)
+    linear = np.maximum(grey + np.exp(normal(-0.2, 0.3)) * (linear - grey), 0)
     bright = np.maximum(linear - KNEE, 0)
     # A shoulder above the knee, so that bright petals keep their shading.
     linear += (1 - KNEE) * np.tanh(bright / (1 - KNEE)) - bright
@@ -241,9 +240,6 @@ def _develop(rng, linear, noise):
     amount = u(0.002, 0.014) * (0.5 + 0.5 * np.sqrt(np.clip(encoded, 0, 1)))
     encoded += amount * (0.6 * grain[..., :3] + 0.8 * grain[..., 3:])
     return np.clip(encoded, 0, 1).astype(np.float32)
-
-
-# --- things in the picture
 
 
 def _ribbons(n, **fields):
@@ -281,7 +277,7 @@ def _petal_colours(rng, kinds):
     tip = _lch(L, chroma, hue)
     root = _lch(L + u(-5, 3), chroma * fade, hue + u(-8, 8))
     spread = normal(0, 3, n)
-    yellow = _lch(u(64, 84) + spread, u(70, 90), u(74, 92))
+    yellow = _lch(u(64, 84) + spread, u(75, 95), u(74, 92))
     dark = _lch(u(10, 26) + spread, u(8, 30), u(-80, 60))
     eyes = u() < np.array([[PETALS[kind][1]] for kind in kinds])
     return root, tip, np.where(eyes, dark, yellow)
@@ -388,7 +384,7 @@ def _plants(rng, kind, place, length, hue, dry, shade):
     heading = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     length = relative * length * u(0.45, 1.15, (n, 1))
     L = u(22, 60, n) + shade
-    green = _lch(L, u(0.6, 1.4) * u(24, 56, n) * (0.5 + L / 100), rng.normal(hue, 5, n))
+    green = _lch(L, u(0.75, 1.6) * u(24, 56, n) * (0.5 + L / 100), rng.normal(hue, 5, n))
     straw = _lch(L + 10, u(14, 36, n), rng.normal(82, 7, n))
     colour = np.where(rng.random((n, 1)) < dry, straw, green)
     return _ribbons(
@@ -405,18 +401,11 @@ def _plants(rng, kind, place, length, hue, dry, shade):
     )
 
 
-# --- pictures
-
-
 def _layers(rng, view, sun):
-    """Yield the layers of one of `VIEWS`, far to near.
-
-    Of each: ribbons, blur, and the shadow on what is behind as (x, y, strength); lengths in picture
-    sides.
-    """
+    """Layers of one of `VIEWS`, far to near: ribbons, blur, and shadow (x, y, strength)."""
     _, _, _, horizon, leaning, planes = view
     u = rng.uniform
-    top, hue, dry, shade = u(*horizon), u(106, 134), u(0, 0.4) ** 1.5, u(-10, 6)
+    top, hue, dry, shade = u(*horizon), u(108, 138), u(0, 0.4) ** 1.5, u(-10, 6)
     kinds = _kinds(rng, 99)
     if top > 0:  # the ground, in one piece
         far, near = _lch([u(40, 66), u(14, 40)], u(15, 42), hue)
@@ -454,11 +443,9 @@ def _backdrop(rng, kind, roughness, size):
     spectrum = rng.standard_normal((64, 64, 2)) * (3 + f) ** (np.log2(roughness) - 1)
     field = idctn(spectrum, axes=(0, 1))
     field *= rng.uniform(0.06, 0.2) / field.std()
-    u, v = np.moveaxis(_resample(field.astype(np.float32), size, 0.3 / size), 2, 0) + 0.5
-    planes = [
-        map_coordinates(palette[..., k], [v, 3 * u], order=1, mode="nearest") for k in range(3)
-    ]
-    return np.stack(planes, axis=-1)
+    u, v = np.moveaxis(_resample(np.float32(field), size, 0.3 / size), 2, 0) + 0.5
+    look_up = functools.partial(map_coordinates, coordinates=[3 * u, v], order=1, mode="nearest")
+    return np.stack([look_up(plane) for plane in palette.T], axis=-1)
 
 
 def _render(rng, noise, size):
@@ -518,7 +505,7 @@ def _limit_chroma(rgb, bandwidth, rounds=16):
         lab[..., 1:] = idctn(spectrum, axes=(0, 1), norm="ortho")
         _into_gamut(lab)
         gain = radius <= 1
-    return np.clip(_encode(np.clip(_lab_to_linear(lab), 0, 1)), 0, 1).astype(np.float32)
+    return lab2rgb(lab).astype(np.float32)
 
 
 def _whole(name, value, low, high=None):
