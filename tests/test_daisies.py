@@ -31,8 +31,8 @@ def petals():
     colours = daisies._petal_colours
 
     def blackened(rng, kinds):
-        root, tip, disc, turn = colours(rng, kinds)
-        return 0 * root, 0 * tip, disc, turn
+        root, tip, disc = colours(rng, kinds)
+        return 0 * root, 0 * tip, disc
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(daisies, "_petal_colours", blackened)
@@ -182,8 +182,7 @@ def disc(x, y, radius, colour):
         start=[x, y - radius],
         along=[0, 2 * radius],
         across=[radius, 0],
-        base=0.0,
-        swell=0.5,
+        ends=0.5,
         root=colour,
         tip=colour,
     )
