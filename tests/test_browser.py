@@ -364,9 +364,10 @@ def test_each_networks_picture_can_be_saved_at_its_own_size(page, open_page, run
             found = np.asarray(opened.convert("RGB"))
         assert found.shape[:2] == saved
         if size[0] == 800:
-            expected = runs[2].colourise(np.asarray(photograph))
-            # the page's own network saw a smaller version, shrunk twice
-            assert np.abs(found - 255 * expected).mean() < 3
+            # The page's own network saw a smaller version, shrunk twice.
+            expected = 255 * runs[2].colourise(np.asarray(photograph))
+            assert np.abs(found - expected).mean() < 5
+            assert np.abs(found - found.mean(2, keepdims=True)).mean() > 10  # it has colours
             greys = [rgb_to_lab01(x)[0] for x in (found, np.asarray(photograph))]
             assert np.abs(greys[0] - greys[1]).mean() < 0.005
 

@@ -38,7 +38,7 @@ def stub(tmp_path_factory):
     folder.mkdir()
     for name in COPIED:
         shutil.copy(ROOT / name, folder)
-    for name in ("notebooks", "poolae"):
+    for name in ("notebooks", "poolae", "figures"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

@@ -21,7 +21,7 @@ def checkout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     for name in COPIED:
         shutil.copy(ROOT / name, folder)
-    for name in ("notebooks", "poolae"):
+    for name in ("notebooks", "poolae", "figures"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     environment = folder / ".venv"
     (environment / "bin").mkdir(parents=True)
@@ -58,7 +58,7 @@ def test_help_names_every_target():
         (["DEPTHS=4"], "pool_depth is 4: choose 0, 1, 2 or 3."),
         (["DEPTHS=one"], "'one': give whole numbers"),
         (["DEPTHS="], "DEPTHS and SEEDS each need at least one number"),
-        (["PROFILE=fast"], "profile is 'fast': choose smoke, quick, standard, long, full or"),
+        (["PROFILE=fast"], "profile is 'fast': choose smoke, quick, standard, long, large, full"),
         (["RECIPE=best"], "recipe is 'best'"),
         (["DATA=nowhere"], "nowhere"),
         (["DATA=empty"], "empty"),

@@ -5,7 +5,7 @@ import torch
 
 from poolae import make_settings
 from poolae.__main__ import main
-from poolae.train import precision, runs
+from poolae.train import loop, precision, runs
 
 CPU = torch.device("cpu")
 
@@ -84,3 +84,12 @@ def test_the_resolved_precision_is_the_runs(tmp_path, monkeypatch):
 def test_an_unknown_precision_is_named(capsys):
     assert main(["train", "pool1-seed0", "--precision", "float16"]) == 2
     assert "precision is 'float16': choose auto, float32 or bfloat16" in capsys.readouterr().err
+
+
+@pytest.mark.fault("PyTorch built for CUDA on a machine without a GPU", "the CPU trains")
+def test_an_accelerator_that_is_not_there_is_not_taken(monkeypatch):
+    def compiled_for(check_available=False):
+        return None if check_available else torch.device("cuda")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", compiled_for)
+    assert loop.device() == torch.device("cpu")

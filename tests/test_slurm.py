@@ -38,7 +38,7 @@ def make_checkout(folder):
     folder.mkdir()
     for name in COPIED:
         shutil.copy(ROOT / name, folder)
-    for name in ("notebooks", "poolae"):
+    for name in ("notebooks", "poolae", "figures"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for module, old, new in (
         ("settings", r"(\"smoke\": .*steps=)24\b", r"\g<1>120"),

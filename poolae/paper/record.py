@@ -283,7 +283,15 @@ class Scale(Comparison):
 
 
 def read_results() -> pd.DataFrame:
-    """Return the committed scores."""
+    """Return the committed scores.
+
+    Raises
+    ------
+    UserError
+        If they are not there.
+    """
+    if not RESULTS.exists():
+        raise UserError(f"{RESULTS} is missing: `git checkout figures` brings the record back.")
     kinds = dict.fromkeys(("commit", "claims"), str)
     return pd.read_csv(RESULTS, dtype=kinds).copy()  # in one block, where the parser leaves many
 

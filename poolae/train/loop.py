@@ -40,8 +40,11 @@ CHECKPOINT_SHARE = 0.02  # ... and at most this share of the time spent on writi
 
 
 def device() -> torch.device:
-    """Return the accelerator that PyTorch finds (CUDA, MPS, ...), or else the CPU."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    """Return the accelerator that PyTorch finds (CUDA, MPS, ...), or else the CPU.
+
+    A PyTorch that was built for CUDA names it on machines without a GPU, too, unless asked.
+    """
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def snapshot_steps(steps: int, count: int = SNAPSHOTS) -> list[int]:
