@@ -27,7 +27,7 @@ def available_memory() -> int | None:
     """
     try:
         free = psutil.virtual_memory().available
-    except (OSError, RuntimeError, NotImplementedError):
+    except (OSError, RuntimeError):
         return None
     own = CGROUP
     with suppress(OSError):  # "0::/slurm/job_7", or "0::/" in most containers
@@ -82,23 +82,12 @@ def commit() -> str:
 
 def processor() -> str:
     """Return the processor's name, as far as the system tells."""
-    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
-
-
-def processor_model() -> str:
-    """Return what tells processors of one name apart, as "family-model", where the system tells.
-
-    A virtual machine's "AMD EPYC" may be any of four generations, whose sums differ.
-    """
-    fields = _cpuinfo()
-    return "-".join(fields.get(key, "unknown") for key in ("cpu family", "model"))
-
-
-def _cpuinfo() -> dict[str, str]:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
-    return {}
+        named = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+        if named:
+            return named[0].strip()
+    return platform.processor() or platform.machine()
 
 
 def settle_in() -> int:

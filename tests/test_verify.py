@@ -13,35 +13,26 @@ from poolae.paper import verify
 from poolae.settings import DEPTHS
 
 NUMBERS = dict.fromkeys(verify.METRICS, 0.5)
-HERE = dict(processor="A", model="25-17", threads=1, torch="2")
 
 
-def table(*kinds, error=0.04, **changes):
+def table(*kinds, error=0.04):
     """Made-up rows of pool0: each (kind, what it adds to the error)."""
     rows = [
-        {"arm": "pool0", "kind": kind, **NUMBERS, **HERE, **changes}
-        | {"mean_absolute_error": error + added}
+        {"arm": "pool0", "kind": kind, **NUMBERS} | {"mean_absolute_error": error + added}
         for kind, added in kinds
     ]
     return pd.DataFrame(rows)
 
 
-RECORD = table(*zip(verify.KINDS, (0, 1e-6, -3e-6, 2e-6), strict=True))
+RECORD = table(*zip(verify.KINDS, (0, 1e-6, -3e-6, 2e-6, 0, 1e-6), strict=True))
 
 
-def found(error, **changes):
-    return table(("as it is", 0), error=error, **changes)
+def found(error):
+    return table(("as it is", 0), error=error)
 
 
-def test_on_the_same_machine_numbers_must_be_equal():
-    assert verify.compare(RECORD, found(0.04))["same"].all()
-    differing = verify.compare(RECORD, found(0.04 + 1e-8))
-    assert list(differing.loc[~differing["same"], "metric"]) == ["mean_absolute_error"]
-
-
-@pytest.mark.parametrize("other", [{"processor": "B"}, {"model": "25-1"}, {"torch": "2+cpu"}])
-def test_on_another_they_may_differ_by_a_multiple_of_what_other_sums_changed(other):
-    near, far = (verify.compare(RECORD, found(0.04 + by, **other)) for by in (2.3e-5, 2.5e-5))
+def test_numbers_may_differ_by_a_multiple_of_what_other_sums_changed():
+    near, far = (verify.compare(RECORD, found(0.04 + by)) for by in (2.3e-5, 2.5e-5))
     assert near["same"].all() and near["tolerance"][0] == pytest.approx(verify.FACTOR * 3e-6)
     assert list(far.loc[~far["same"], ["run", "metric"]].to_numpy().ravel()) == [
         "pool0",
@@ -50,7 +41,7 @@ def test_on_another_they_may_differ_by_a_multiple_of_what_other_sums_changed(oth
 
 
 def test_a_number_that_nothing_changed_may_differ_in_its_last_digit():
-    one = verify.compare(RECORD, found(0.04, processor="B")).set_index("metric")
+    one = verify.compare(RECORD, found(0.04)).set_index("metric")
     assert one.loc["ciede2000", "tolerance"] == pytest.approx(0.5e-7)
 
 
@@ -87,10 +78,8 @@ def test_an_altered_training_fails_on_any_machine(what, monkeypatch):
         return dataclasses.replace(settings, **changes)
 
     monkeypatch.setattr(verify, "settings_of", altered)
-    monkeypatch.setattr(verify, "processor_model", lambda: "of nobody")
     # Without pooling where that will do: nothing pools, and it is the quickest.
     compared = verify.verify(depths=(1,) if what == "pooling of 2 x 2" else (0,))
-    assert (compared["tolerance"] > 0).all()
     assert compared["same"].all() == (what == "nothing"), compared.to_string()
 
 
@@ -103,7 +92,7 @@ def test_verifying_passes_and_fails_when_a_number_is_altered(tmp_path, monkeypat
     record = pd.concat(once.assign(kind=kind) for kind in verify.KINDS)
     record.to_csv(verify.RECORD, index=False)
     assert main(["verify"]) == 0
-    record["ciede2000"] += 1e-3
+    record["ciede2000"] *= 1.001
     record.to_csv(verify.RECORD, index=False)
     assert main(["verify"]) == 2
     assert "1 of 5 numbers differ from verify.csv" in capsys.readouterr().err
