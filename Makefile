@@ -35,10 +35,14 @@ BANDS      := $(foreach b,4 8 16,$(foreach d,0 1 2 3,pool$d-band$b-seed0))
 # first so many of SEEDS: make record DATA=daisies PROFILE=standard OTHERS='$(SURFACE) $(AREAS)'
 seeded      = $(foreach s,$(wordlist 1,$1,$(SEEDS)),$(2:%=%-seed$s))
 TWELVE      = $(call seeded,99,$(MATCHED) lossless-ungrouped)
-SURFACE     = $(call seeded,3,$(foreach a,pool0 pool1 pool3 matched0 matched3 dilated,$(addprefix $a-,$(EFFORTS))))
+SURFACE     = $(call seeded,3,$(foreach a,pool0 pool1 pool3 matched0 matched3 dilated,$(addprefix $a-,$(EFFORTS)))) \
+              $(call seeded,6,$(foreach a,matched3 dilated,$a-steps1600 $a-steps1600-early))
 EFFORTS    := images143 steps1600 images143-steps1600 steps1600-early
-OPERATORS   = $(call seeded,3,$(foreach d,1 2 3,$(addprefix matched$d-,max2 max5 average blur)))
-UPSAMPLERS  = $(call seeded,3,$(foreach a,pool3 matched3,$a-bilinear $a-transposed))
+OPERATORS   = $(call seeded,6,$(addprefix matched3-,$(HALVING))) \
+              $(call seeded,3,$(foreach d,1 2,$(addprefix matched$d-,$(HALVING))))
+HALVING    := max2 max5 average blur
+UPSAMPLERS  = $(call seeded,6,matched3-bilinear matched3-transposed) \
+              $(call seeded,3,pool3-bilinear pool3-transposed)
 AREAS       = $(call seeded,5,dilated area2 area4 matched3)
 CHANNELS    = $(call seeded,5,$(foreach c,c4 c16 c64 c1024,pool3-$c))
 ORIGINAL    = $(call seeded,3,$(foreach r,published cleared,$(foreach d,0 1 2 3,pool$d-$r-long)))

@@ -12,7 +12,9 @@ from poolae.paper.claims import CLAIMS, METRICS, decisive, judge, ledger, togeth
 IMAGES = 8
 BASELINES = ("grey", "lightness table", "patch boosting")
 POOLS, MATCHED = ([f"{family}{depth}" for depth in range(4)] for family in ("pool", "matched"))
-NETWORKS = (*POOLS, *MATCHED, "dilated", "narrow", "pool3-c4", "pool3-c1024")
+OPERATORS = [f"matched3-{o}" for o in ("max2", "average", "blur", "max5", "bilinear", "transposed")]
+LONG = [f"{arm}-steps1600{early}" for arm in ("dilated", "matched3") for early in ("", "-early")]
+NETWORKS = (*POOLS, *MATCHED, "dilated", "narrow", "pool3-c4", "pool3-c1024", *OPERATORS, *LONG)
 MIXED = tuple(
     f"{method} over {experts}"
     for method in ("pixel oracle", "segment oracle", "gate", "mean ensemble")
@@ -132,8 +134,9 @@ def test_the_rule_is_symmetric():
 
 
 def test_no_claim_is_exempt_and_each_says_whose_it_is():
-    assert len(CLAIMS) == 12
-    assert [k for k, c in CLAIMS.items() if c.by == "ours"] == ["pooling itself", "lightness"]
+    assert len(CLAIMS) == 15
+    ours = ["pooling itself", "lightness", "operator", "decoder", "over-fitting"]
+    assert [k for k, c in CLAIMS.items() if c.by == "ours"] == ours
     for claim in CLAIMS.values():
         assert not all(part.beside for part in claim.parts)
         for part in (*claim.parts, *claim.instead):
@@ -272,6 +275,6 @@ def test_verdicts_are_counted_apart_for_the_original_and_for_us():
     found = ledger(make_scores())
     assert list(verdicts(found).index) == list(CLAIMS)
     assert words.verdicts_in_words(found) == (
-        "Of the original's 10 claims, 1 supported and 9 too small to matter; of our 2 claims, "
-        "2 too small to matter."
+        "Of the original's 10 claims, 1 supported and 9 too small to matter; of our 5 claims, "
+        "3 supported and 2 too small to matter."
     )

@@ -119,6 +119,7 @@ def differ(claimed: str, metrics: str, *contrasts: str, word: str = "", beside=F
 ORIGINAL, PROPOSED, OURS = "the original", "the original's proposal", "ours"
 POOLS = tuple(f"pool{depth}" for depth in range(4))
 BEST = tuple(f"pool1 − {pool}" for pool in ("pool0", "pool2", "pool3"))
+OPERATORS = ("max2", "average", "blur")
 FIELD = "the receptive field grows with pooling"
 
 CLAIMS: dict[str, Claim] = {
@@ -212,6 +213,35 @@ CLAIMS: dict[str, Claim] = {
         # Of pool1, which the original found best, whatever is best here.
         differ(LOWER, "ciede2000", "pool1 − lightness table", "pool1 − patch boosting")
         + differ(HIGHER, "accuracy_0.010", "pool1 − patch boosting", beside=True),
+    ),
+    "operator": Claim(
+        "It is the halving that matters, not the operator that halves.",
+        OURS,
+        differ(NONE, "ciede2000 fine_coherence", *(f"matched3-{o} − matched3" for o in OPERATORS))
+        + differ(
+            NONE,
+            "ciede2000 fine_coherence",
+            "matched3-max5 − matched3",
+            word="windows of 5 widen the receptive field",
+            beside=True,
+        ),
+    ),
+    "decoder": Claim(
+        "Detail is lost where maps are halved, not where they are enlarged again.",
+        OURS,
+        differ(
+            NONE,
+            "fine_coherence fine_gain",
+            "matched3-bilinear − matched3",
+            "matched3-transposed − matched3",
+        ),
+    ),
+    "over-fitting": Claim(
+        "What a dilated network loses to one that halves, at equal context, is over-fitting.",
+        OURS,
+        # Then it is gone where training stops before it sets in.
+        differ(NONE, "ciede2000", "dilated-steps1600-early − matched3-steps1600-early")
+        + differ(NONE, "ciede2000", "dilated-steps1600 − matched3-steps1600", beside=True),
     ),
 }
 
