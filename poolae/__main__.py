@@ -220,8 +220,11 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (UserError, OSError) as error:
-        known = isinstance(error, UserError)
-        sentence = error if known else cannot_write(error.filename or ".", error)
+        sentence = error
+        if isinstance(error, FileNotFoundError):
+            sentence = f"{error.filename} is missing: restore it, then run the same command again."
+        elif isinstance(error, OSError):
+            sentence = cannot_write(error.filename or ".", error)
         print(f"poolae: {sentence}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, click.Abort):

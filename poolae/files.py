@@ -53,13 +53,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
-    """Return the sentence for what could not be written, or is not there to be read."""
+    """Return the sentence for a file or folder that could not be written."""
     folder = Path(path).absolute()
-    if isinstance(error, FileNotFoundError) and folder.parent.is_dir():
-        return UserError(
-            f"{path} is missing: restore it, such as by `git checkout`, or make it, then run the "
-            "same command again."
-        )
     while not folder.is_dir():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**20

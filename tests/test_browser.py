@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -326,8 +325,7 @@ def test_photographs_are_coloured_as_pytorch_does_and_fast(open_page, runs, tmp_
             assert np.ptp(expected, axis=-1).mean() > 10  # colours that can be wrong
             assert np.abs(pictures[run.arm] - expected).max() <= 2
             assert errors[run.arm] == pytest.approx(error, abs=0.001)
-    busy = os.getloadavg()[0] / os.cpu_count()  # with other things than this
-    assert min(seconds) < 3 * max(1, busy)
+    assert min(seconds) < 3  # of a machine that may be busy with other things
 
 
 @pytest.mark.browser

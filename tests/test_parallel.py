@@ -242,10 +242,7 @@ def test_a_training_by_two_processes_is_that_of_one_even_if_killed(tmp_path, pre
 )
 def test_one_process_that_fails_ends_all_with_one_sentence(tmp_path, task, sentence):
     if task == "one is killed":
-        for _ in range(3):  # torchrun, which ends the other, may do so before it has spoken
-            run = torchrun(__file__, task, tmp_path)
-            if sentence in run.stderr:
-                break
+        run = torchrun(__file__, task, tmp_path)  # which ends the other
         codes, said = [run.returncode] * 2, run.stderr
     else:
         codes, said = together(task, tmp_path)

@@ -14,7 +14,7 @@ from poolae.data import images
 from poolae.files import REFERENCE
 from poolae.paper import claims, comparisons, facts, record, words
 from poolae.paper.study import MATCHED_CONTRASTS
-from poolae.settings import make_settings
+from poolae.settings import UserError, make_settings
 from poolae.train import runs
 
 
@@ -229,6 +229,7 @@ def test_recording_a_profile_leaves_the_rows_of_others(copy, build, monkeypatch)
     monkeypatch.setattr(comparisons, "BASELINES", quick)
     results = build / "record"
     wanted = [make_settings(depth, 0, profile="smoke") for depth in (0, 1)]
+    monkeypatch.setattr(runs, "commit", lambda: "0123456789")  # whatever is being edited here
     for settings in wanted:
         runs.train(settings, results)
     comparisons.baseline_scores(wanted[0], results)  # as the report has made them
@@ -309,3 +310,16 @@ def test_a_file_that_is_missing_is_not_one_that_cannot_be_written(tmp_path, monk
     said = capsys.readouterr().err
     assert said.startswith(f"poolae: {tmp_path / 'results.csv'} is missing: `git checkout figures`")
     assert said.count("\n") == 1
+    monkeypatch.setattr(record, "draw_figures", (tmp_path / "other.csv").read_text)
+    assert main(["figures"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"poolae: {tmp_path / 'other.csv'} is missing: restore it")
+
+
+@pytest.mark.fault("a run of record from uncommitted code", "refused; one sentence with a way on")
+def test_only_what_is_committed_is_recorded(tmp_path, monkeypatch):
+    assert not record.read_results()["commit"].str.endswith("+").any()
+    dirty = SimpleNamespace(folder=tmp_path / "pool1-seed0", about={"commit": "0123456789+"})
+    monkeypatch.setattr(runs, "find", lambda *_: [dirty])
+    with pytest.raises(UserError, match=r"pool1-seed0 was trained .* \(0123456789\+\): remove it"):
+        record.write_results(tmp_path, [], "daisies")

@@ -184,6 +184,16 @@ def test_abstract_and_key_figure_lead_and_are_not_repeated(page):
     assert "Code of Figure 1" in soup.find(id=link).find_parent("details").summary.get_text()
 
 
+def test_a_figure_of_record_is_not_said_to_be_of_this_run(page):
+    drawn = code("draw()", figure("x"), tags=["of-record"])
+    drawn.metadata.papermill = {"duration": 1.26}
+    given = {"data": "daisies", "profile": "quick", "seeds": [0]}
+    soup = page(a=[drawn], metadata={"a": {"papermill": {"parameters": given}}})
+    (stamp,) = soup(class_="stamp")
+    said = stamp.get_text().replace("\xa0", " ")
+    assert said == "Code · numbers of figures/results.csv · drawn in 1.3 s"
+
+
 def test_a_figure_says_what_drew_it_as_far_as_is_known(page):
     about = {"commit": "0123456789+", "processor": "A <fast> one"}
     about |= {"device": "cuda", "precision": "float32"}

@@ -224,7 +224,7 @@ def effects_figure(effects: Mapping[str, pd.DataFrame]) -> Figure:
         band around 0; a dot is black where the interval lies beyond, grey where it lies within.
     """
     count = len(next(iter(effects.values())))
-    figure = new_figure(7.2, 0.3 * count + 1)
+    figure = new_figure(2.4 + 2.4 * len(effects), 0.3 * count + 1)
     axes = figure.subplots(1, len(effects), sharey=True, squeeze=False)[0]
     for ax, (label, frame) in zip(axes, effects.items(), strict=True):
         margin, unit = frame["margin"].iloc[0], frame["unit"].iloc[0]
@@ -236,6 +236,7 @@ def effects_figure(effects: Mapping[str, pd.DataFrame]) -> Figure:
             ax.plot(one["effect"], row, "o", color="0.1", markerfacecolor=face, markersize=5)
         ax.set_yticks(range(count), frame.index)
         ax.set(xlabel=f"{label}, {unit}", ylim=(count - 0.5, -0.5))
+        ax.locator_params(axis="x", nbins=5)
         ax.grid(axis="y", visible=False)
     return figure
 

@@ -61,8 +61,20 @@ def write_results(results: Path, wanted: Sequence[Settings], name: str) -> list[
         Which runs, as in `runs.find`.
     name
         What to call the data.
+
+    Raises
+    ------
+    UserError
+        If code was changed when a run was trained: nobody could train it again.
     """
-    study = Study(runs.find(results, wanted), results)
+    found = runs.find(results, wanted)
+    for run in found:
+        if run.about["commit"].endswith("+"):
+            raise UserError(
+                f"{run.folder} was trained from a checkout with changes that were not committed "
+                f"({run.about['commit']}): remove it, commit, and run the same command again."
+            )
+    study = Study(found, results)
     tables = [study.compared.assign(split=study.compared["seed"])]
     if study.mixtures is not None:
         means = study.mixtures.groupby(["kind", "arm", "seed"], sort=False)[["mean_absolute_error"]]
@@ -424,8 +436,7 @@ def step_up_in_words(above: Scale) -> list[str]:
         _markdown(table.rename_axis("").reset_index()),
         f"Of the {len(facts.published_curves())} published bounds. Shares are of values rounded to "
         "8 bits, as the published ones are, which were read off a figure to about ±0.003, of "
-        "another split and of images that were resized without antialiasing: antialiasing alone "
-        "gives the lightness table about .010 at .05.",
+        "another split and of images that were resized without antialiasing.",
         "![Accuracy of each depth at full width beside its own published curve](full.svg)",
     ]
 
@@ -435,7 +446,6 @@ def _provenance(study: Scale) -> str:
     networks = study.networks
     commits = networks["commit"].value_counts()
     named = ", ".join(f"{commit} ({count} runs)" for commit, count in commits.items())
-    named += " (+: with changes not yet committed)" * any(commits.index.str.endswith("+"))
     hours = networks["training_seconds"].sum() / 3600
     counts = sorted(networks["threads"].astype(int).unique())
     threads = " or ".join(words.counted(int(count), "thread") for count in counts)

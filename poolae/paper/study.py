@@ -118,12 +118,14 @@ class Comparison:
         """The verdict on every claim: `claims.ledger`."""
         return claims.ledger(pd.concat([self.scores, self.mixtures], ignore_index=True))
 
-    def effects(self, pairs: Iterable[tuple[str, str]]) -> dict[str, pd.DataFrame]:
+    def effects(
+        self, pairs: Iterable[tuple[str, str]], metrics: Sequence[str] = JUDGED
+    ) -> dict[str, pd.DataFrame]:
         """Return the paired differences of these arms, as far as they are there, by metric."""
         pairs = list(pairs)
         return {
             claims.METRICS[metric][0]: comparisons.contrasts(self.scores, pairs, metric)
-            for metric in JUDGED
+            for metric in metrics
         }
 
     def families(self) -> dict[str, list[tuple[str, str]]]:
@@ -301,9 +303,9 @@ class Study(Comparison):
         gains: dict[str, dict[str, np.ndarray]] = {}
         for run in self.bands:
             limit = int(run.settings.data.removeprefix(BANDED))
-            means = run.scores.mean()
+            medians = run.scores.median()
             values = [
-                means[f"gain_{low}_{high}"] if high <= limit else np.nan
+                medians[f"gain_{low}_{high}"] if high <= limit else np.nan
                 for low, high in pairwise(BANDS)
                 if low < run.settings.size / 2
             ]

@@ -388,7 +388,7 @@ def detail_in_words(panels: Sequence[tuple]) -> str:
     for title, gain, coherence, _ in panels:
         band = gain.columns[-1]
         pairs = zip(gain.index, coherence[band], gain[band], strict=True)
-        parts = ", ".join(f"{arm} {right:.2f} and {much:.2f}" for arm, right, much in pairs)
+        parts = ", ".join(f"{arm} {right:z.2f} and {much:.2f}" for arm, right, much in pairs)
         said.append(
             f"In the highest band ({band} cycles per image) coherence and gain of the {title} "
             f"family are: {parts}."

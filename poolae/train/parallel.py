@@ -61,6 +61,8 @@ def together() -> Iterator[None]:
         yield
         dist.barrier()
     except BaseException as error:
+        # Torchrun ends the others of one that has died; who already speaks is not cut short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if not _is_first_to_fail(store):
             raise SystemExit(1) from None
         if isinstance(error, dist.DistError) or "gloo" in str(error):

@@ -128,6 +128,9 @@ def _stamp(notebook: NotebookNode, cell: NotebookNode) -> str:
     commit, device = about.get("commit", "unknown"), about.get("device")
     seeds = given.get("seeds") or ([given["seed"]] if "seed" in given else [])
     seconds = cell.metadata.get("papermill", {}).get("duration")
+    lasted = f"drawn in {_lasting(seconds)}" if seconds is not None else ""
+    if "of-record" in cell.metadata.get("tags", []):  # whatever the notebook was executed for
+        return "\N{NO-BREAK SPACE}· ".join(filter(None, ["numbers of figures/results.csv", lasted]))
     facts = [
         f"commit {commit}" if commit != "unknown" else "",
         # Of a folder its name: where it lies is nobody else's business.
@@ -135,7 +138,7 @@ def _stamp(notebook: NotebookNode, cell: NotebookNode) -> str:
         f"profile {given['profile']}" if "profile" in given else "",
         f"seed{'s' * (len(seeds) > 1)} {_listed(seeds)}" if seeds else "",
         about.get("processor", "") + (f" ({device}, {about['precision']})" if device else ""),
-        f"drawn in {_lasting(seconds)}" if seconds is not None else "",
+        lasted,
     ]
     return "\N{NO-BREAK SPACE}· ".join(filter(None, facts))
 

@@ -71,6 +71,9 @@ def _provenance(found: Sequence[runs.Run]) -> dict[str, str | pd.DataFrame]:
     tables = {
         "runs": _run_table(found),
         "trials": pd.read_csv(trials, comment="#", index_col="change", **as_written),
+        "coverage": pd.read_csv(REFERENCE / "coverage.csv", index_col="seeds").rename(
+            columns=lambda name: name.replace("_", " ")
+        ),
         "faults": pd.read_csv(REFERENCE / "faults.csv", index_col="fault"),
         **_speed(),
     }
