@@ -35,8 +35,8 @@ BANDS      := $(foreach b,4 8 16,$(foreach d,0 1 2 3,pool$d-band$b-seed0))
 # first so many of SEEDS: make record DATA=daisies PROFILE=standard OTHERS='$(SURFACE) $(AREAS)'
 seeded      = $(foreach s,$(wordlist 1,$1,$(SEEDS)),$(2:%=%-seed$s))
 TWELVE      = $(call seeded,99,$(MATCHED) lossless-ungrouped)
-SURFACE     = $(call seeded,3,$(foreach a,pool0 pool1 pool3 matched0 matched3 dilated,$(addprefix $a-,$(EFFORTS)))) \
-              $(call seeded,6,$(foreach a,matched3 dilated,$a-steps1600 $a-steps1600-early))
+SURFACE     = $(sort $(call seeded,3,$(foreach a,pool0 pool1 pool3 matched0 matched3 dilated,$(addprefix $a-,$(EFFORTS)))) \
+              $(call seeded,6,$(foreach a,matched3 dilated,$a-steps1600 $a-steps1600-early)))
 EFFORTS    := images143 steps1600 images143-steps1600 steps1600-early
 OPERATORS   = $(call seeded,6,$(addprefix matched3-,$(HALVING))) \
               $(call seeded,3,$(foreach d,1 2,$(addprefix matched$d-,$(HALVING))))
@@ -122,8 +122,9 @@ lab: $(READY) ## open the notebooks in JupyterLab
 figures: $(READY) ## redraw the committed figures from the committed numbers
 	$(PY) -m poolae figures
 
-record: report ## store the numbers of this report in figures/results.csv
-	$(PY) -m poolae record $(CHOICE)
+record: $(READY) ## train what is not on record yet and add its numbers to figures/, run by run
+	@$(PY) -m poolae prepare $(CHOICE)
+	@$(PY) -m poolae alone --results $(RESULTS) $(PY) -m poolae record $(CHOICE)
 
 verify: $(READY) ## train what is in figures/verify.csv again and compare: does it come out here?
 	$(PY) -m poolae verify

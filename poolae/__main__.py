@@ -143,11 +143,10 @@ def train(run, data, profile, precision, results) -> None:
 @click.option("--profile", default="quick")
 @click.option("--results", type=Path, help="default: build/<data>-<profile>")
 def colourise(run, files, out, force, data, profile, results) -> None:
-    """Write pictures, files or all in a folder, in the colours of a run such as pool1-seed0."""
+    """Write pictures, files or all in a folder, in the colours of a run such as record/pool1."""
     from poolae.train import colouring, runs
 
-    settings = from_name(run, data, profile)
-    (found,) = runs.find(results or runs.results_folder(data, profile), [settings])
+    found = runs.load(run, results or runs.results_folder(data, profile))
     written, left_out = colouring.colourise_files(found, files, out, force)
     for sentence in left_out:
         click.echo(f"left out: {sentence}", err=True)
@@ -168,17 +167,18 @@ def report(**which) -> None:
 @cli.command()
 @chosen
 def record(**which) -> None:
-    """Commit the numbers of finished runs: figures/results.csv, and the daisies' description."""
+    """Train what is not on record yet and add its numbers to figures/, run by run."""
     from poolae import data
-    from poolae.paper import record
+    from poolae.paper import recording
 
-    settings = make_settings(0, 0, which["recipe"], which["data"], which["profile"])
-    images = data.open_images(settings.data, settings.size, settings.images)
+    wanted = runs_of(which)
+    images = data.load_for(wanted[0]).images
     name = "daisies" if images.is_daisies else Path(which["data"]).name
-    for path in record.write_results(which["results"], runs_of(which), name):
+    jobs = int(os.environ.get("JOBS") or 1)
+    for path in recording.add_missing(which["results"], wanted, name, jobs):
         print(path)
     if images.is_daisies:
-        print(record.describe_daisies(which["data"]))
+        print(recording.describe_daisies(which["data"]))
 
 
 @cli.command()

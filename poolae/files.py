@@ -15,6 +15,7 @@ from pathlib import Path
 from poolae.settings import UserError
 
 REFERENCE = Path(__file__).parent / "paper" / "reference"  # facts that the code compares with
+NETWORKS = Path(__file__).parents[1] / "figures" / "networks"  # of record, in a checkout
 RUN_FILE = "run.json"  # marks the folder of a finished run
 HEADLESS = "POOLAE_HEADLESS"  # environment variable, set where papermill executes a notebook
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

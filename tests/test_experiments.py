@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from poolae import data
@@ -58,7 +59,7 @@ def test_each_is_built_as_its_table_says(study):
 
 
 def test_the_surface_holds_every_effort_and_what_it_varies(study):
-    table = comparisons.surface(study.surface).set_index(["part", "steps", "early"])
+    table = study.surface.set_index(["part", "steps", "early"])
     assert set(table["arm"]) == {"pool1"} and (table["seeds"] == 1).all()
     run = {run.arm: run for run in study.found}
     for key, arm in {
@@ -71,9 +72,17 @@ def test_the_surface_holds_every_effort_and_what_it_varies(study):
         assert table.loc[key, "error"] == pytest.approx(error)
         assert table.loc[key, "gap"] == pytest.approx(error - run[arm].about["training_error"])
     assert list(table["images"][9]) == [9, 9]
-    ax = figures.surface(figures.new_figure().subplots(), table.reset_index())
-    assert [line.get_linestyle() for line in ax.lines] == ["-", ":"]
-    assert comparisons.surface([]).empty
+    few, all_of_them = figures.surface_figure(table.reset_index()).axes
+    assert [line.get_linestyle() for line in few.lines] == ["-"]
+    assert [line.get_linestyle() for line in all_of_them.lines] == ["-", ":"]
+    assert comparisons.surface(study.trained[:1]).empty
+
+
+def test_the_surface_compares_equal_seeds(study):
+    known = study.trained[study.trained["arm"].isin(["pool1", "pool1-images9"])]
+    second = known[known["arm"] == "pool1"].assign(seed=1, mean_absolute_error=0.9)
+    table = comparisons.surface(pd.concat([known, second]))
+    assert list(table["seeds"]) == [1, 1] and table["error"].max() < 0.9
 
 
 def test_fewer_training_images_are_among_more():
@@ -160,9 +169,9 @@ def test_the_record_of_the_check_is_with_the_run(study):
 def test_the_groups_of_the_makefile_name_runs():
     counts = {
         "TWELVE": 90,
-        "SURFACE": 72,
-        "OPERATORS": 36,
-        "UPSAMPLERS": 12,
+        "SURFACE": 84,
+        "OPERATORS": 48,
+        "UPSAMPLERS": 18,
         "AREAS": 20,
         "CHANNELS": 20,
         "ORIGINAL": 24,

@@ -12,10 +12,8 @@ import pytest
 from poolae.__main__ import main
 from poolae.data import images
 from poolae.files import REFERENCE
-from poolae.paper import claims, comparisons, facts, record, words
+from poolae.paper import claims, facts, record, words
 from poolae.paper.study import MATCHED_CONTRASTS
-from poolae.settings import UserError, make_settings
-from poolae.train import runs
 
 
 @pytest.fixture
@@ -23,10 +21,10 @@ def copy(tmp_path, monkeypatch):
     """Committed numbers and README, where the test may redraw them."""
     shutil.copytree(record.FIGURES, tmp_path / "figures")
     shutil.copy(record.README, tmp_path)
-    monkeypatch.setattr(record, "FIGURES", tmp_path / "figures")
-    monkeypatch.setattr(record, "RESULTS", tmp_path / "figures" / "results.csv")
-    monkeypatch.setattr(record, "README", tmp_path / "README.md")
-    monkeypatch.setattr(record, "TABLES", tmp_path / "figures" / "README.md")
+    root = record.README.parent
+    for name in ("FIGURES", "RESULTS", "IMAGES", "SAMPLES", "README", "TABLES"):
+        there = tmp_path / getattr(record, name).relative_to(root)
+        monkeypatch.setattr(record, name, there)
     return tmp_path
 
 
@@ -224,40 +222,6 @@ def test_a_step_up_adds_a_figure_and_a_section_and_changes_nothing_else(copy):
     assert "0.4 % of the original's 100,000" in added
 
 
-def test_recording_a_profile_leaves_the_rows_of_others(copy, build, monkeypatch):
-    quick = {k: v for k, v in comparisons.BASELINES.items() if k != "patch boosting"}
-    monkeypatch.setattr(comparisons, "BASELINES", quick)
-    results = build / "record"
-    wanted = [make_settings(depth, 0, profile="smoke") for depth in (0, 1)]
-    monkeypatch.setattr(runs, "commit", lambda: "0123456789")  # whatever is being edited here
-    for settings in wanted:
-        runs.train(settings, results)
-    comparisons.baseline_scores(wanted[0], results)  # as the report has made them
-    before = {p.name: p.read_bytes() for p in copy.glob("figures/*.*")}
-
-    def others():
-        rows = pd.read_csv(record.RESULTS, dtype=str, keep_default_na=False)
-        return rows[rows["profile"] != "smoke"].reset_index(drop=True)
-
-    kept = others()
-    assert record.write_results(results, wanted, "synthetic") == [record.RESULTS]
-    first = record.RESULTS.read_bytes()
-    pd.testing.assert_frame_equal(others()[list(kept)], kept)  # columns may join them
-    rows = pd.read_csv(record.RESULTS)
-    networks = rows[(rows["profile"] == "smoke") & (rows["kind"] == "network")]
-    assert list(networks["arm"]) == ["pool0", "pool1"] and (networks["threads"] >= 1).all()
-    # Their order does not tell which were recorded last, and recording again changes nothing.
-    record.write_results(results, wanted, "synthetic")
-    assert record.RESULTS.read_bytes() == first
-    for path in copy.glob("figures/*.*"):
-        assert path == record.RESULTS or path.read_bytes() == before[path.name]
-
-    monkeypatch.setattr(record, "RECORD", "smoke")
-    monkeypatch.setattr(record, "RECORDED", "synthetic")
-    written = {p.name for p in record.write_results(results, wanted, "synthetic")}
-    assert written == {"results.csv", "samples.npz"}
-
-
 def test_samples_are_of_pictures_that_may_be_shown_and_small():
     samples = record.read_samples()
     assert (record.FIGURES / "samples.npz").stat().st_size < 300_000
@@ -314,12 +278,3 @@ def test_a_file_that_is_missing_is_not_one_that_cannot_be_written(tmp_path, monk
     assert main(["figures"]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"poolae: {tmp_path / 'other.csv'} is missing: restore it")
-
-
-@pytest.mark.fault("a run of record from uncommitted code", "refused; one sentence with a way on")
-def test_only_what_is_committed_is_recorded(tmp_path, monkeypatch):
-    assert not record.read_results()["commit"].str.endswith("+").any()
-    dirty = SimpleNamespace(folder=tmp_path / "pool1-seed0", about={"commit": "0123456789+"})
-    monkeypatch.setattr(runs, "find", lambda *_: [dirty])
-    with pytest.raises(UserError, match=r"pool1-seed0 was trained .* \(0123456789\+\): remove it"):
-        record.write_results(tmp_path, [], "daisies")

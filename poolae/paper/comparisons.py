@@ -19,7 +19,7 @@ from poolae.metrics.baselines import BASELINES, oracles
 from poolae.metrics.statistics import holm
 from poolae.paper import claims
 from poolae.paper.facts import band_names, published_curves
-from poolae.settings import DEPTHS, Settings
+from poolae.settings import DEPTHS, EFFORT, Settings, from_name
 from poolae.train.runs import Run, score
 
 ACCURACIES = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
@@ -220,22 +220,33 @@ def carried(size: int, halvings: int) -> str | None:
     return whole[-1] if whole else None
 
 
-def surface(found: Sequence[Run]) -> pd.DataFrame:
+def surface(networks: pd.DataFrame) -> pd.DataFrame:
     """Return the errors of arms that were trained for so many steps on so many images.
+
+    Parameters
+    ----------
+    networks
+        A row per run: `arm`, `seed`, `steps`, `training_images`, `mean_absolute_error` and
+        `training_error`.
 
     Returns
     -------
     DataFrame
-        A row per `arm`, `part` (training images asked for; 0: all), `steps` and `early`. Means over
-        `seeds`: `images` trained on, test `error`, and its excess over the training error, `gap`.
+        A row per `arm`, `part` (training images asked for; 0: all), `steps` and `early`, of the
+        arms that vary in them. Means over `seeds`, those that all rows of the arm have: `images`
+        trained on, test `error`, and its excess over the training error, `gap`.
     """
     rows = []
-    for run in found:
-        s, error = run.settings, run.scores["mean_absolute_error"].mean()
-        row = (run.about["training_images"], error, error - run.about["training_error"])
-        rows.append((s.base, s.training_images, s.steps, s.early, *row))
+    for one in networks.itertuples():
+        s, error = from_name(f"{one.arm}-seed0"), one.mean_absolute_error
+        kind = (s.base, s.training_images, one.steps, s.early, any(getattr(s, k) for k in EFFORT))
+        rows.append((*kind, one.seed, one.training_images, error, error - one.training_error))
     keys = ["arm", "part", "steps", "early"]
-    groups = pd.DataFrame(rows, columns=[*keys, "images", "error", "gap"]).groupby(keys, sort=False)
+    frame = pd.DataFrame(rows, columns=[*keys, "varied", "seed", "images", "error", "gap"])
+    frame = frame[frame["arm"].isin(frame.loc[frame["varied"], "arm"])]
+    kinds = frame.drop_duplicates(keys)["arm"].value_counts()
+    shared = frame.groupby(["arm", "seed"])["error"].transform("size") == frame["arm"].map(kinds)
+    groups = frame[shared].drop(columns=["varied", "seed"]).groupby(keys, sort=False)
     return groups.mean().assign(seeds=groups.size()).reset_index()
 
 

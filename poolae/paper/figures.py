@@ -319,19 +319,35 @@ def of_loss(ax: Axes) -> Axes:
     return ax
 
 
-def surface(ax: Axes, frame: pd.DataFrame) -> Axes:
-    """Draw error over steps, a line per arm, from the rows of `comparisons.surface` of one `part`.
+def surface_figure(frame: pd.DataFrame) -> Figure:
+    """Draw error over steps, a line per arm, in a panel for each number of training images.
 
     A ring marks weights that were chosen by a validation part.
+
+    Parameters
+    ----------
+    frame
+        From `comparisons.surface`.
     """
-    for (arm, early), rows in frame.groupby(["arm", "early"], sort=False):
-        rows, face = rows.sort_values("steps"), "white" if early else arm_colour(arm)
-        look = dict(color=arm_colour(arm), markerfacecolor=face, label=None if early else arm)
-        ax.plot(rows["steps"], rows["error"], "o:" if early else "o-", **look)
-    ax.set(title=f"{frame['images'].max():.0f} training images", xlabel="steps", xscale="log")
-    ax.set_xticks(at := sorted(frame["steps"].unique()), [f"{step:,}" for step in at])
-    ax.minorticks_off()
-    return ax
+    parts = [
+        rows
+        for _, rows in frame.sort_values("part", key=lambda part: part.replace(0, np.inf)).groupby(
+            "part", sort=False
+        )
+    ]
+    figure = new_figure(7.2, 3.2)
+    figure.subplots(1, len(parts), sharey=True)
+    for ax, part in zip(figure.axes, parts, strict=True):
+        for (arm, early), rows in part.groupby(["arm", "early"], sort=False):
+            rows, face = rows.sort_values("steps"), "white" if early else arm_colour(arm)
+            look = dict(color=arm_colour(arm), markerfacecolor=face, label=None if early else arm)
+            ax.plot(rows["steps"], rows["error"], "o:" if early else "o-", **look)
+        ax.set(title=f"{part['images'].max():.0f} training images", xlabel="steps", xscale="log")
+        ax.set_xticks(at := sorted(part["steps"].unique()), [f"{step:,}" for step in at])
+        ax.minorticks_off()
+    figure.axes[0].set_ylabel("mean absolute error")
+    figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    return figure
 
 
 def oscillations(curves: Mapping[str, tuple]) -> Figure:

@@ -1,32 +1,32 @@
 """Numbers of record: what is committed, and what follows from it without training.
 
 `figures/results.csv` holds the mean scores of every network and seed of the study, and beside them
-those at other scales and of other pictures, told apart by `profile` and `data`. Contrasts,
-verdicts, figures and tables are made from it; `figures/samples.npz` holds what the study's
-networks make of pictures that may be shown.
+those at other scales and of other pictures, told apart by `profile` and `data`;
+`figures/images.csv.xz` those of single images that contrasts are made from. Verdicts, figures and
+tables follow from them; `figures/samples.npz` holds what the study's networks make of pictures
+that may be shown. `recording` writes all three.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from poolae import data, metrics
+from poolae import metrics
 from poolae.files import REFERENCE, replacing
 from poolae.paper import claims, comparisons, facts, figures, pictures, words
-from poolae.paper.study import MATCHED_CONTRASTS, Comparison, Study
-from poolae.settings import BANDED, DEPTHS, PROFILES, Settings, UserError
-from poolae.train import runs
+from poolae.paper.study import MATCHED_CONTRASTS, Comparison
+from poolae.settings import BANDED, DEPTHS, PROFILES, UserError
 
 FIGURES = Path(__file__).parents[2] / "figures"
 RESULTS = FIGURES / "results.csv"
+IMAGES = FIGURES / "images.csv.xz"
+SAMPLES = FIGURES / "samples.npz"
 README = FIGURES.parent / "README.md"
 TABLES = FIGURES / "README.md"  # the long ones
 # What carries the answer, of the matched family.
@@ -42,151 +42,7 @@ CLAIMS = Path(claims.__file__)
 RECORD, RECORDED = "standard", "daisies"  # the profile and the data that answer the question
 STEP_UP = "full"
 DRAWINGS = 3  # the first synthetic daisies, among the samples
-COUNTS = ("base_width", "steps", "parameters", "threads")
-ABOUT = ["profile", "data", "size", "base_width", "steps", "recipe", "precision", "parameters"]
-ABOUT += ["training_seconds", "commit", "claims", "processor", "threads", "test_images"]
-TEXT = dict(dtype=str, keep_default_na=False)  # so that pandas rewrites every byte as it was
-
-
-def write_results(results: Path, wanted: Sequence[Settings], name: str) -> list[Path]:
-    """Write what finished runs, their mixtures and the baselines beside them score, as CSV.
-
-    `results.csv` holds a row per profile, data, arm, seed and split; rows of profiles and data that
-    are not among the runs stay as they are. Runs of the profile `RECORD` on the photographs also
-    write `samples.npz`, of `write_samples`.
-
-    Parameters
-    ----------
-    results, wanted
-        Which runs, as in `runs.find`.
-    name
-        What to call the data.
-
-    Raises
-    ------
-    UserError
-        If code was changed when a run was trained: nobody could train it again.
-    """
-    found = runs.find(results, wanted)
-    for run in found:
-        if run.about["commit"].endswith("+"):
-            raise UserError(
-                f"{run.folder} was trained from a checkout with changes that were not committed "
-                f"({run.about['commit']}): remove it, commit, and run the same command again."
-            )
-    study = Study(found, results)
-    tables = [study.compared.assign(split=study.compared["seed"])]
-    if study.mixtures is not None:
-        means = study.mixtures.groupby(["kind", "arm", "seed"], sort=False)[["mean_absolute_error"]]
-        tables.append(means.mean().reset_index().assign(split=lambda mixed: mixed["seed"]))
-    for run in study.found:
-        if run not in study.ordinary:
-            scores = run.scores.copy().reset_index()
-            scores = scores.assign(kind="network", arm=run.arm, seed=run.settings.seed)
-            tables.append(comparisons.compare(scores).assign(split=run.settings.split))
-    table = pd.concat(tables, ignore_index=True)
-    keys = ["kind", "arm", "seed", "split"]
-    by_name = {(run.arm, run.settings.seed, run.settings.split): run for run in study.found}
-    by_split = {run.settings.split: run for run in reversed(study.ordinary)}
-    rows = [
-        _about(by_name.get(key) or by_split[key[-1]], key in by_name, name)
-        for key in table[keys[1:]].itertuples(index=False, name=None)
-    ]
-    about = pd.DataFrame(rows, columns=ABOUT).astype(dict.fromkeys(COUNTS, "Int64"))
-    table = pd.concat([table[keys], about, table.drop(columns=keys)], axis=1)
-    written = [_write(RESULTS, _beside_others(table))]
-    if (study.found[0].settings.profile, name) == (RECORD, RECORDED):
-        written.append(write_samples(study.first_runs(study.published_arms)))
-    return written
-
-
-def _about(run: runs.Run, network: bool, name: str) -> dict:
-    """Return what a row of results says of its run, or a baseline's of one on the same split."""
-    s, about = run.settings, run.about
-    row = {**s.asdict(), **about, "data": s.data if s.data.startswith(BANDED) else name}
-    row |= {"training_seconds": round(row["training_seconds"], 1)}
-    row |= {"claims": claims_before(row["commit"])}
-    always = ("profile", "data", "size", "commit", "test_images")
-    return {key: row[key] for key in ABOUT if network or key in always}
-
-
-def _beside_others(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows on record, as text, with those of this table's profile and data replaced."""
-    rows = pd.read_csv(io.StringIO(_csv(table)), **TEXT)
-    if RESULTS.exists():
-        kept = pd.read_csv(RESULTS, **TEXT)
-        own = kept[["profile", "data"]].agg(tuple, axis=1).isin(set(_pairs(rows)))
-        rows = pd.concat([kept[~own], rows]).fillna("")
-    order = list(PROFILES)
-    return rows.sort_values("profile", key=lambda names: names.map(order.index), kind="stable")
-
-
-def _pairs(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    return rows[["profile", "data"]].itertuples(index=False, name=None)
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, float_format="%.5g", lineterminator="\n")
-
-
-def _write(path: Path, frame: pd.DataFrame) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_text(_csv(frame), "utf-8")
-    return path
-
-
-def write_samples(found: Sequence[runs.Run]) -> Path:
-    """Store what these networks make of pictures that may be shown: none is of the data.
-
-    The pictures are the first `DRAWINGS` synthetic daisies and the photographs that come with
-    scikit-image; all planes are rounded to 8 bits, and equal planes give equal bytes.
-    """
-    from poolae.data.daisies import draw
-
-    size = found[0].settings.size
-    pictures = {
-        f"drawing {index + 1}": data.rgb_to_lab01(draw(index, size)) for index in range(DRAWINGS)
-    } | facts.photographs_out_of_context(size)
-    predicted = [[run.predict(lightness) for run in found] for lightness, _ in pictures.values()]
-    path = RESULTS.with_name("samples.npz")
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            pictures=list(pictures),
-            arms=[run.arm for run in found],
-            truth=_bytes([np.concatenate(planes) for planes in pictures.values()]),  # (N, 3, H, W)
-            chroma=_bytes(predicted),  # (N, arms, 2, H, W)
-            training_images=found[0].about["training_images"],
-            seed=found[0].settings.seed,
-        )
-    return path
-
-
-def _bytes(planes: Sequence) -> np.ndarray:
-    return (np.asarray(planes) * 255).round().astype(np.uint8)
-
-
-def describe_daisies(source: str, sizes=(32, 64, 128)) -> Path:
-    """Measure the 764 photographs in `source` and store what `01_data` compares with."""
-    described = {}
-    for size in sizes:
-        loaded = data.load(source, size)
-        if not loaded.images.is_daisies:
-            raise UserError(f"{source} does not hold the 764 daisies: give the folder that does.")
-        described[str(size)] = facts.describe_data(loaded)
-
-    def plain(value):
-        return [float(f"{x:.5g}") for x in value]
-
-    for one in described.values():
-        one["mean_absolute_error"] = {
-            k: round(float(v), 5) for k, v in one["mean_absolute_error"].items()
-        }
-        for key in ("histogram", "spectrum"):
-            one[key] = {channel: plain(x) for channel, x in one[key].items()}
-    with replacing(DESCRIBED) as temporary:
-        temporary.write_text(json.dumps(described, indent=1) + "\n")
-    return DESCRIBED
+KEYS = ["kind", "arm", "seed", "split", "profile", "data"]  # of a row
 
 
 def draw_figures() -> list[Path]:
@@ -205,7 +61,7 @@ def draw_figures() -> list[Path]:
     for depth in DEPTHS:
         ax = figures.architecture(build(depth).stages, 128)
         drawn.append(_save(ax.figure, f"architecture-pool{depth}.svg"))
-    found = scales(read_results())
+    found = read_scales()
     study = found[0]
     drawn.append(_save(study.accuracy_figure(), "accuracy.svg"))
     drawn.append(_save(figures.effects_figure(study.effects(MATCHED_CONTRASTS)), "matched.svg"))
@@ -216,13 +72,13 @@ def draw_figures() -> list[Path]:
     if samples := read_samples():
         drawn.append(_save(_samples_figure(samples), "samples.png"))
     ledgers = [one.ledger.assign(scale=one.name) for one in found]
-    drawn.append(_write(FIGURES / "ledger.csv", pd.concat(ledgers)))
+    drawn.append(write_table(FIGURES / "ledger.csv", pd.concat(ledgers)))
     contrasts = [
         frame.reset_index().assign(family=family, metric=metric)
         for family, pairs in study.families().items()
         for metric, frame in study.effects(pairs).items()
     ]
-    drawn.append(_write(FIGURES / "contrasts.csv", pd.concat(contrasts)))
+    drawn.append(write_table(FIGURES / "contrasts.csv", pd.concat(contrasts)))
     with replacing(TABLES) as temporary:
         temporary.write_text(f"# The record\n\n{findings(found)}\n", "utf-8")
     return [*drawn, TABLES, write_readme(study)]
@@ -243,11 +99,10 @@ def _samples_figure(samples: dict[str, np.ndarray]):
 
 
 def read_samples() -> dict[str, np.ndarray]:
-    """Return what `write_samples` stored; empty where nothing is."""
-    path = RESULTS.with_name("samples.npz")
-    if not path.exists():
+    """Return what `recording.write_samples` stored; empty where nothing is."""
+    if not SAMPLES.exists():
         return {}
-    with np.load(path) as stored:
+    with np.load(SAMPLES) as stored:
         return dict(stored)
 
 
@@ -258,11 +113,14 @@ class Scale(Comparison):
     ----------
     rows
         Of results.csv.
+    images
+        Of images.csv.xz.
     """
 
-    def __init__(self, rows: pd.DataFrame) -> None:
+    def __init__(self, rows: pd.DataFrame, images: pd.DataFrame | None = None) -> None:
         # Contrasts are made where each seed has a split of its own.
-        self.scores = rows[rows["seed"] == rows["split"]].copy().assign(image="all")
+        self.means = rows[rows["seed"] == rows["split"]].copy().assign(image="all")
+        self.images = self.means[:0] if images is None else images
         self.networks = rows[rows["kind"] == "network"]
         self.one = self.networks.iloc[0]
         self.profile, self.data, self.size = self.one[["profile", "data", "size"]]
@@ -271,7 +129,17 @@ class Scale(Comparison):
     @cached_property
     def compared(self) -> pd.DataFrame:
         """Its rows, which are means already."""
-        return self.scores[self.scores["kind"] != "mixture"]
+        return self.means[self.means["kind"] != "mixture"]
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores of single images, and the means of arms of which none are on record."""
+        rest = self.means[~self.means["arm"].isin(self.images["arm"])]
+        return pd.concat([self.images, rest], ignore_index=True)
+
+    @property
+    def trained(self) -> pd.DataFrame:
+        return self.means[self.means["kind"] == "network"]
 
     @property
     def seeds(self) -> int:
@@ -308,11 +176,33 @@ def read_results() -> pd.DataFrame:
     return pd.read_csv(RESULTS, dtype=kinds).copy()  # in one block, where the parser leaves many
 
 
-def scales(everything: pd.DataFrame) -> list[Scale]:
-    """Return what is on record at each scale and of each data set, that of the study first."""
+def read_images() -> pd.DataFrame:
+    """Return the committed scores of single images; no rows where there are none."""
+    if not IMAGES.exists():
+        return pd.DataFrame(columns=[*KEYS, "image"])
+    return pd.read_csv(IMAGES)
+
+
+def read_scales() -> list[Scale]:
+    """Return what is on record at each scale, of committed means and single images."""
+    return scales(read_results(), read_images())
+
+
+def scales(everything: pd.DataFrame, images: pd.DataFrame | None = None) -> list[Scale]:
+    """Return what is on record at each scale and of each data set, that of the study first.
+
+    Parameters
+    ----------
+    everything
+        From `read_results`.
+    images
+        From `read_images`; without them contrasts are made of means.
+    """
     ordinary = ~everything["data"].str.startswith(BANDED) & (everything["profile"] != "long")
     groups = everything[ordinary].groupby(["profile", "data"], sort=False)
-    found = [Scale(rows) for _, rows in groups if (rows["kind"] == "network").any()]
+    images = pd.DataFrame(columns=KEYS) if images is None else images
+    of = dict(list(images.groupby(["profile", "data"])))
+    found = [Scale(rows, of.get(key)) for key, rows in groups if (rows["kind"] == "network").any()]
     return sorted(found, key=lambda one: (one.profile, one.data) != (RECORD, RECORDED))
 
 
@@ -399,8 +289,9 @@ def findings(found: Sequence[Scale]) -> str:
         "intervals, the first network minus the second.",
         words.effects_in_words(study.effects(MATCHED_CONTRASTS), MATCHED_CONTRASTS),
         "## The claims",
-        f"What counts as nothing: {words.margins_in_words()}. Intervals are by Nadeau's and "
-        "Bengio's correction, as of single images nothing is on record. " + _noted(study),
+        f"What counts as nothing: {words.margins_in_words()}. "
+        + "Intervals are by Nadeau's and Bengio's correction, as of single images nothing is on "
+        "record. " * (not len(study.images)) + _noted(study),
         _markdown(words.side_by_side(found)),
         f"### {study.name}",
         _markdown(words.verdict_table(study)),
@@ -477,6 +368,14 @@ def write_readme(study: Scale) -> Path:
     with replacing(README) as temporary:
         temporary.write_text(f"{head}{begin}{answer(study)}\n{end}{tail}", "utf-8")
     return README
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> Path:
+    """Write a table, compressed if its name says so; equal tables give equal bytes."""
+    with replacing(path) as temporary:
+        kind = {"compression": {"method": "xz", "preset": 1}} if path.suffix == ".xz" else {}
+        frame.to_csv(temporary, index=False, float_format="%.5g", lineterminator="\n", **kind)
+    return path
 
 
 def _save(figure, name: str) -> Path:

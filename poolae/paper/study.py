@@ -69,6 +69,8 @@ class Comparison:
         That trained the networks.
     is_daisies
         Whether they are the original's photographs, which its claims are about.
+    trained
+        A row per network and seed: what `comparisons.surface` takes.
     """
 
     scores: pd.DataFrame
@@ -76,6 +78,7 @@ class Comparison:
     name: str
     commits: set[str]
     is_daisies: bool
+    trained: pd.DataFrame
     mixtures: pd.DataFrame | None = None
 
     @cached_property
@@ -136,6 +139,11 @@ class Comparison:
             "satellites": [(arm, arm.partition("-")[0]) for arm in self.satellite_arms],
         }
 
+    @cached_property
+    def surface(self) -> pd.DataFrame:
+        """The errors of arms over steps and training images: `comparisons.surface`."""
+        return comparisons.surface(self.trained)
+
     def detail(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame, dict[str, str | None]]]:
         """Return for each family its title, gain and coherence per band, and arm to `carried`."""
         families = {"published": self.published_arms, "matched": self.matched_arms}
@@ -172,8 +180,8 @@ class Study(Comparison):
     ----------
     ordinary
         Runs on the data and at the scale of the first, each seed with its own split.
-    surface
-        Runs with other steps, training images or early stopping, and those that they vary.
+    varied
+        The same with other steps, training images or early stopping.
     bands
         Runs on drawings whose chroma ends at some frequency.
     oscillating
@@ -188,8 +196,7 @@ class Study(Comparison):
         own_split = [r for r in own if r.settings.split == r.settings.seed]
         varied = [r for r in own_split if any(getattr(r.settings, k) for k in EFFORT)]
         self.ordinary = [r for r in own_split if r not in varied]
-        bases = {r.settings.base for r in varied}
-        self.surface = [r for r in own_split if r.settings.base in bases]
+        self.varied = varied
         self.bands = [r for r in here if r not in own]
         self.oscillating = [r for r in self.found if r not in here]
         self.size, self.commits = first.settings.size, {r.about["commit"] for r in self.found}
@@ -221,6 +228,21 @@ class Study(Comparison):
     def scores(self) -> pd.DataFrame:
         """Scores of every test image: `comparisons.tabulate` of the ordinary runs."""
         return comparisons.tabulate(self.ordinary, self.results)
+
+    @cached_property
+    def trained(self) -> pd.DataFrame:
+        rows = [
+            {
+                "arm": run.arm,
+                "seed": run.settings.seed,
+                "steps": run.settings.steps,
+                "training_images": run.about["training_images"],
+                "mean_absolute_error": run.scores["mean_absolute_error"].mean(),
+                "training_error": run.about["training_error"],
+            }
+            for run in (*self.ordinary, *self.varied)
+        ]
+        return pd.DataFrame(rows)
 
     @property
     def test_images(self) -> str:

@@ -11,7 +11,17 @@ from poolae.data import Split
 from poolae.files import RUN_FILE, code_digest, module_digests, replacing
 from poolae.settings import Settings
 
-__all__ = ["DECIDING", "SCORING", "changes", "is_whole", "origin", "read", "seal"]
+__all__ = [
+    "DECIDING",
+    "SCORING",
+    "changes",
+    "code_now",
+    "code_of",
+    "is_whole",
+    "origin",
+    "read",
+    "seal",
+]
 
 DECIDING = ("models", "train/loop", "train/optimisers", "train/parallel")  # the weights, of code
 DRAWING = ("data/daisies", "data/decode", "data/colour")  # the images; in their key
@@ -67,6 +77,17 @@ def changes(about: dict | None, settings: Settings, images: Split) -> str:
         said.append(f"data changed: {count if more else 'as many images, but others'}")
     said += [f"{module}.py changed" for module in changed]
     return "; ".join(said) or "how the images are divided changed"
+
+
+def code_of(about: dict) -> str:
+    """Return a short digest of all the code that a finished run and its scores come from."""
+    return _digest(json.dumps([about["code"], about["scored_with"]], sort_keys=True).encode())[:10]
+
+
+def code_now() -> str:
+    """Return what `code_of` is of runs that are trained and scored now."""
+    code = module_digests(*DECIDING, *DRAWING)
+    return code_of({"code": code, "scored_with": code_digest(*SCORING)})
 
 
 def seal(folder: Path, about: dict, *names: str) -> None:

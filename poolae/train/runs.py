@@ -32,12 +32,14 @@ import numpy as np
 import pandas as pd
 
 from poolae import building, data, metrics
-from poolae.files import RUN_FILE, build_folder, code_digest, replacing
+from poolae.files import NETWORKS, RUN_FILE, build_folder, code_digest, replacing
 from poolae.machine import check_memory, commit, processor, settle_in
-from poolae.settings import Settings, UserError, from_name, make_settings
+from poolae.settings import Settings, UserError, check_choice, from_name, make_settings
 from poolae.train.provenance import SCORING, changes, is_whole, origin, read, seal
 
 CHECKPOINT_FILE = "checkpoint.pt"  # gone when the run is finished
+OF_RECORD = "record/"  # before the arm of a network that is committed
+SUMMARY = ("mean_absolute_error", "accuracy_0.050", "ciede2000")  # kept in run.json
 SCORED = 256  # images whose metrics are computed together
 
 
@@ -110,6 +112,11 @@ class Run:
         """Predictions of the first test image along training, (K, 2, H, W) in [0, 1]."""
         return np.load(self.path("snapshots.npy"))
 
+    @property
+    def summary(self) -> dict[str, float]:
+        """Means of some scores over the test images."""
+        return self.about.get("scores") or self.scores[list(SUMMARY)].mean().to_dict()
+
     def accuracy_curve(self) -> np.ndarray:
         """Mean accuracy over the test images at each of `metrics.BOUNDS`."""
         columns = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
@@ -159,7 +166,7 @@ class Run:
             "network": f"{s.arm}, {about['parameters']:,} parameters",
             "data": f"{escape(s.data)}, {about['test_images']} test images",
             "scale": s.scale,
-            "mean absolute error": f"{self.scores['mean_absolute_error'].mean():.4f}",
+            "mean absolute error": f"{self.summary['mean_absolute_error']:.4f}",
             "commit": about["commit"],
         }
         lines = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
@@ -346,12 +353,13 @@ def find(results: str | os.PathLike, wanted: Iterable[Settings]) -> list[Run]:
 
 
 def load(name: str, results: str | os.PathLike | None = None) -> Run:
-    """Return one finished run by its name, such as "pool1-seed0".
+    """Return one finished run by its name, such as "pool1-seed0" or "record/pool1".
 
     Parameters
     ----------
     name
-        As in `table`.
+        As in `table`. What follows "record/" is the arm of a network of record, trained on
+        photographs, that comes with the checkout.
     results
         Folder of the results; default those of `make report`, build/synthetic-quick.
 
@@ -360,7 +368,20 @@ def load(name: str, results: str | os.PathLike | None = None) -> Run:
     UserError
         If there is none of that name.
     """
+    if name.startswith(OF_RECORD):
+        if not (arms := recorded()):
+            raise UserError(f"{NETWORKS} holds no networks: they come with a checkout of poolae.")
+        check_choice("The network of record", name, [OF_RECORD + arm for arm in arms])
+        folder = NETWORKS / name.removeprefix(OF_RECORD)
+        if (about := read(folder)) is None:
+            raise UserError(f"{folder} is not as it was committed: git checkout {folder}.")
+        return Run(folder, about)
     return find(results or results_folder("synthetic", "quick"), [from_name(name)])[0]
+
+
+def recorded() -> list[str]:
+    """Return the arms whose networks come with the checkout."""
+    return sorted(path.parent.name for path in NETWORKS.glob(f"*/{RUN_FILE}"))
 
 
 def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
@@ -370,7 +391,6 @@ def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
         if (about := read(path.parent)) is None or "scored_with" not in about:
             continue
         run = Run(path.parent, about)
-        means = run.scores.mean()
         rows.append(
             {
                 "results": path.parents[2].name,
@@ -379,8 +399,7 @@ def table(build: str | os.PathLike | None = None) -> pd.DataFrame:
                 "seed": about["settings"]["seed"],
                 "steps": about["settings"]["steps"],
                 "parameters": about["parameters"],
-                "mean_absolute_error": means["mean_absolute_error"],
-                "accuracy_0.050": means["accuracy_0.050"],
+                **run.summary,
                 "training_seconds": about["training_seconds"],
                 "commit": about["commit"],
             }
@@ -473,4 +492,5 @@ def _score(run: Run, images: data.Split, scorer: str) -> None:
         # A file name may hold bytes that are no UTF-8.
         scores.to_csv(temporary, float_format="%.6g", errors="surrogateescape")
     run.about["scored_with"] = scorer
+    run.about["scores"] = {metric: float(scores[metric].mean()) for metric in SUMMARY}
     seal(run.folder, run.about, "scores.csv")
