@@ -126,8 +126,8 @@ record: $(READY) ## train what is not on record yet and add its numbers to figur
 	@$(PY) -m poolae prepare $(CHOICE)
 	@$(PY) -m poolae alone --results $(RESULTS) $(PY) -m poolae record $(CHOICE)
 
-verify: $(READY) ## train what is in figures/verify.csv again and compare: does it come out here?
-	$(PY) -m poolae verify
+verify: $(READY) ## train figures/verify.csv again and compare; DATA=daisies: score figures/networks
+	$(PY) -m poolae verify --data $(call quoted,$(DATA))
 
 bench: $(READY) ## measure speed as ratios (ROWS="1 2 ..."; DATA=<the daisies> for row 7)
 	$(PY) tests/bench.py --rows '$(ROWS)' --data $(call quoted,$(DATA))

@@ -192,19 +192,24 @@ def figures() -> None:
 
 @cli.command()
 @click.option("--record", "store", is_flag=True, help="store instead of comparing")
-def verify(store) -> None:
+@click.option("--data", default="synthetic", help="the photographs, to score the networks on")
+def verify(store, data) -> None:
     """Train the networks of verify.csv again; fail when a number differs."""
+    from pandas import concat
+
     from poolae.paper import verify
 
     if store:
         print(verify.write_record())
         return
     compared = verify.verify()
+    if data != "synthetic":
+        compared = concat([compared, verify.verify_networks(data)])
     print(compared.to_string(index=False))
     if len(differing := compared[~compared["same"]]):
         named = ", ".join(differing["run"] + " " + differing["metric"])
         raise UserError(
-            f"{len(differing)} of {len(compared)} numbers differ from {verify.RECORD.name} by more "
+            f"{len(differing)} of {len(compared)} numbers differ from those of record by more "
             f"than their tolerance ({named}): the code, the packages or the record have changed."
         )
 

@@ -95,4 +95,4 @@ def test_verifying_passes_and_fails_when_a_number_is_altered(tmp_path, monkeypat
     record["ciede2000"] *= 1.001
     record.to_csv(verify.RECORD, index=False)
     assert main(["verify"]) == 2
-    assert "1 of 5 numbers differ from verify.csv" in capsys.readouterr().err
+    assert "1 of 5 numbers differ from those of record" in capsys.readouterr().err

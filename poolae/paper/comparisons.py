@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def tabulate(found: Sequence[Run], results: str | os.PathLike) -> pd.DataFrame:
     frame = pd.concat(tables, ignore_index=True)
     first = ["kind", "arm", "seed", "image"]
     return frame[first + [column for column in frame if column not in first]]
+
+
+def baselines(splits: Iterable[Settings], results: str | os.PathLike) -> pd.DataFrame:
+    """Return the means of every baseline and oracle on each of these splits: `compare`."""
+    scores = [baseline_scores(s, results).assign(seed=s.split) for s in splits]
+    return compare(pd.concat(scores, ignore_index=True))
 
 
 def baseline_scores(settings: Settings, results: str | os.PathLike) -> pd.DataFrame:
@@ -164,12 +171,10 @@ def _remembered(path: Path, key: list, make: Callable[[], pd.DataFrame]) -> pd.D
 
 
 def _read_marked(path: Path, mark: str) -> pd.DataFrame | None:
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
-            if file.readline().strip() == mark:
-                return pd.read_csv(file).copy()  # in one block, where the parser leaves many
-    except FileNotFoundError:
-        pass
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        if file.readline().strip().decode() == mark:
+            table = pd.read_csv(file, encoding_errors="surrogateescape")
+            return table.copy()  # in one block, where the parser leaves many
     return None
 
 

@@ -196,7 +196,7 @@ def write_network(run: runs.Run, name: str) -> Path:
     split = data.load_for(run.settings)
     predicted = runs.Run(folder, read(folder)).network().predict_array(split.test.lightness)
     means = runs.score(predicted, split).mean()
-    scores = {metric: float(f"{means[metric]:.5g}") for metric in runs.SUMMARY}
+    scores = {metric: float(f"{means[metric]:.8g}") for metric in runs.SUMMARY}
     seal(folder, read(folder) | {"scores": scores}, "weights.safetensors")
     return folder / RUN_FILE
 

@@ -6,6 +6,8 @@ where its host tells it of other caches. What that does was measured and is on r
 on more threads, and with narrower instructions, as other kinds of processor have. A number may
 differ by `FACTOR` times the most that any of these changed it.
 
+Where the photographs are at hand, the networks of record colour them again and are scored.
+
 The scale is so small because rounding grows with every step: after 24 steps it changes the error
 of pool0 by 5e-6 and of pool3 by 2e-4.
 """
@@ -16,12 +18,14 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from unittest.mock import patch
 
 import pandas as pd
 
+from poolae.data import load_for
 from poolae.files import build_folder, replacing
 from poolae.settings import DEPTHS, Settings, UserError, make_settings
 from poolae.train import runs
@@ -32,6 +36,7 @@ METRICS = ("mean_absolute_error", "gain_8_up", "ciede2000", "training_error", "l
 PROFILE = "smoke"
 FACTOR = 8  # a kind of processor that is not on record may do what none of these did
 DIGITS = 8  # significant ones that are stored
+SCORED_ALIKE = 1e-5  # of a score: ten times the most that narrower instructions changed one
 LAST = 8  # losses, of which the mean is compared
 TWO = {"SLURM_CPUS_PER_TASK": "2"}
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -86,6 +91,33 @@ def verify(depths: Sequence[int] = DEPTHS) -> pd.DataFrame:
     """Train networks again, as those of record were, and compare; see `compare`."""
     with patch.dict(os.environ, KINDS["as it is"]):
         return compare(pd.read_csv(RECORD), rerun(depths=depths))
+
+
+def verify_networks(source: str) -> pd.DataFrame:
+    """Score the networks of record on photographs again, and compare as `compare` does.
+
+    Parameters
+    ----------
+    source
+        "daisies", or the folder of the 764 photographs.
+
+    Raises
+    ------
+    UserError
+        If there are other pictures, or a network is not as it was committed.
+    """
+    rows = []
+    for arm in runs.recorded():
+        run = runs.load(runs.OF_RECORD + arm)
+        split = load_for(replace(run.settings, data=source))
+        if not split.images.is_daisies:
+            raise UserError(f"{source} does not hold the 764 daisies: give the folder that does.")
+        found = runs.score(run.network().predict_array(split.test.lightness), split).mean()
+        for metric, old in run.summary.items():
+            row = {"run": run.name, "metric": metric, "record": old, "found": found[metric]}
+            rows.append(row | {"tolerance": SCORED_ALIKE * old})
+    table = pd.DataFrame(rows, columns=["run", "metric", "record", "found", "tolerance"])
+    return table.assign(same=(table["found"] - table["record"]).abs() <= table["tolerance"])
 
 
 def compare(record: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
