@@ -188,7 +188,9 @@ def test_tools_gather_everything_from_runs(tmp_path):
     gathered = page_tools.tools(found, test, {"pool0": curve, "pool1": curve}, {"grey": curve})
     assert list(gathered) == ["curves", "samples", "networks", "photographs"]
     assert [line["name"] for line in gathered["curves"]["lines"]] == ["pool0", "pool1", "grey"]
-    assert [network["name"] for network in gathered["networks"]] == ["pool0", "pool1"]
+    kept = [(network["of"], network["name"]) for network in gathered["networks"]]
+    of_record = [("record", f"pool{depth}") for depth in range(4)]
+    assert kept == [*of_record, ("report", "pool0"), ("report", "pool1")]
     first = gathered["samples"][0]  # the best predicted
     assert first["name"] == "test image 1"
     np.testing.assert_array_equal(
@@ -338,6 +340,29 @@ def test_a_file_is_taken_from_the_dialogue_shrunk_and_laid_over_white(page, open
     pictures, _ = shown_pictures(tab)
     assert pictures["pool3"].shape == (120, 480, 3)
     assert (pictures["photograph"] == 255).all()
+
+
+@pytest.mark.browser
+def test_networks_of_record_are_chosen_first_and_those_of_the_report_on_demand(
+    tools, open_page, tmp_path
+):
+    # The same networks in other places, so that a picture tells which coloured it.
+    kept = [
+        {**network, "of": of, "name": name}
+        for of, networks in {"record": tools["networks"][::-1], "report": tools["networks"]}.items()
+        for network, name in zip(networks, ("pool0", "pool1", "pool2", "pool3"), strict=True)
+    ]
+    page = render([], tmp_path / "index.html", tools=tools | {"networks": kept}, **HEAD)
+    tab = open_page(page)
+    tab.get_by_role("button", name="cat").click()
+    wait_until_coloured(tab)
+    of_record, _ = shown_pictures(tab)
+    tab.get_by_label("By the networks").select_option("report")
+    wait_until_coloured(tab)
+    of_report, _ = shown_pictures(tab)
+    assert list(of_record) == list(of_report)
+    np.testing.assert_array_equal(of_record["pool0"], of_report["pool3"])
+    assert np.abs(of_record["pool0"].astype(float) - of_report["pool0"]).mean() > 1
 
 
 @pytest.mark.browser

@@ -1,8 +1,8 @@
 """What the page's tools need, as plain values for JSON: curves, samples, networks, photographs.
 
 A page opened from disk can load nothing, so all of it stands in the page. The networks of the
-published family at base width 16 take 6.2 MB there, in half precision; `template/colouriser.js`
-runs them, and `template/tools.js` shows the rest.
+published family at base width 16 take 6.2 MB there, in half precision, those of record as many
+again; `template/colouriser.js` runs them, and `template/tools.js` shows the rest.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from poolae.paper import figures
 from poolae.paper.comparisons import representative_images
 from poolae.paper.show import data_uri, png_uri
 from poolae.settings import UserError
+from poolae.train import runs
 from poolae.train.runs import Run
 
 STEPS = 1000  # of the range, in which a sample's errors are rounded up: those of `metrics.BOUNDS`
@@ -64,9 +65,18 @@ def tools(
             )
             for rank, row in enumerate(rows, start=1)
         ],
-        "networks": [describe_network(run) for run in found],
+        "networks": [
+            describe_network(run) | {"of": of}
+            for of, some in {"record": of_record(), "report": found}.items()
+            for run in some
+        ],
         "photographs": photographs(),
     }
+
+
+def of_record() -> list[Run]:
+    """Return the published networks that come with the checkout, trained on photographs."""
+    return [runs.load(runs.OF_RECORD + arm) for arm in runs.recorded() if arm[:4] == "pool"]
 
 
 def describe_curves(arms: Mapping[str, np.ndarray], baselines: Mapping[str, np.ndarray]) -> dict:

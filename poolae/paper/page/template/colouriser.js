@@ -109,7 +109,7 @@ function decodeHalves(base64) {
 }
 
 // Cut a network's weights into the parts of its convolutions.
-function load({ name, size, mirrored, ops, weights }) {
+function load({ name, of, size, mirrored, ops, weights }) {
   const values = decodeHalves(weights);
   let at = 0;
   const take = (n) => values.subarray(at, (at += n));
@@ -119,7 +119,7 @@ function load({ name, size, mirrored, ops, weights }) {
     if (op.normalised) Object.assign(step, { scale: take(op.outputs), shift: take(op.outputs) });
     return step;
   });
-  return { name, size, mirrored, steps };
+  return { name, of, size, mirrored, steps };
 }
 
 function emptyMap(channels, height, width) {
@@ -255,8 +255,8 @@ function answer({ size, steps }, lightness) {
 
 let networks = [];
 
-// {networks} to begin with; then {job, pixels, width, height}, answered by the lightness, with
-// null for a name, and once for each network. With such an answer's chroma, and a file to save, it
+// {networks} to begin with; then {job, pixels, width, height, of}, answered by the lightness, with
+// null for a name, and once for each of these networks. With such an answer's chroma, and a file to save, it
 // is answered by the pixels in these colours.
 onmessage = ({ data }) => {
   if (data.networks) networks = data.networks.map(load);
@@ -271,7 +271,7 @@ onmessage = ({ data }) => {
   }
   const grey = toPixels(whole.lightness, new Float32Array(2 * width * height).fill(128 / 255));
   postMessage({ job, name: null, width, height, pixels: grey });
-  for (const network of networks) {
+  for (const network of networks.filter(({ of }) => of === data.of)) {
     const { name, size } = network;
     const small = toLab(resize(pixels, width, height, 4, size, size));
     const chroma = predict(network, small.lightness);

@@ -220,7 +220,9 @@ function save({ pixels, width, height, file }) {
 function addPhotographs() {
   const status = byId("photograph-status");
   const results = byId("photograph-results");
-  const names = readData("networks").map(({ name }) => name);
+  const networks = readData("networks");
+  const choice = byId("photograph-networks");
+  const chosen = () => choice?.value ?? networks[0].of;
   let worker;
   let job = 0; // the latest; answers to others come too late
   let began;
@@ -264,7 +266,7 @@ function addPhotographs() {
     }
     const text = `${data.name}, error ${data.error.toFixed(3)}`;
     addDownload(addPicture(image, text, `The photograph as ${data.name} colours it`), data);
-    if (data.name !== names.at(-1)) return;
+    if (data.name !== networks.findLast(({ of }) => of === chosen()).name) return;
     status.textContent = `Coloured in ${((performance.now() - began) / 1000).toFixed(1)} s.`;
   };
   const begin = async (source, name) => {
@@ -289,9 +291,11 @@ function addPhotographs() {
       };
     }
     addPicture(image, "photograph", "The photograph in its own colours");
-    worker.postMessage({ job, pixels: image.data, width: image.width, height: image.height });
+    const { data: pixels, width, height } = image;
+    worker.postMessage({ job, pixels, width, height, of: chosen() });
   };
 
+  choice?.addEventListener("change", () => shown && begin(shown.source, shown.title));
   const file = byId("photograph-file");
   file.addEventListener("change", () => file.files[0] && begin(file.files[0], file.files[0].name));
   for (const button of document.querySelectorAll("#photograph .choices button")) {
