@@ -117,7 +117,7 @@ test: $(READY) ## run every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab notebooks $(LAB)
+	$(PY) -m jupyterlab notebooks/04_samples.ipynb $(LAB)
 
 figures: $(READY) ## redraw the committed figures from the committed numbers
 	$(PY) -m poolae figures

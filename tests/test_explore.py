@@ -210,3 +210,12 @@ def test_the_live_curve_is_redrawn(results, monkeypatch):
     watch(24, history)
     # After one step there is only the truth; in the end there are three samples beside it.
     assert [picture.count("<image") for picture in drawn] == [1, 4]
+
+
+def test_the_networks_of_record_need_no_photographs_and_no_training(monkeypatch, tmp_path):
+    monkeypatch.setenv("POOLAE_BUILD", str(tmp_path / "build"))
+    widget = explore.explorer_of_record(drawings=1)
+    row, shown, said = widget.children
+    assert said.value.startswith("astronaut: mean absolute error 0.")
+    assert [c.max for c in row.children if c.description == "image"] == [5]  # from 0
+    assert len(pictures(shown)) == 8 and not (tmp_path / "build").exists()

@@ -60,7 +60,7 @@ def lab(tmp_path_factory):
         ["make", "-n", "lab"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     arguments = shlex.split(recipe.stdout.splitlines()[-1])[1:]
-    assert arguments[:3] == ["-m", "jupyterlab", "notebooks"]
+    assert arguments[:3] == ["-m", "jupyterlab", "notebooks/04_samples.ipynb"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -138,8 +138,11 @@ def test_training_is_watched(run_all):
 def test_the_explorer_answers_to_every_control(run_all, tmp_path):
     tab = run_all("04_samples")
     beside = tab.locator(".jp-MarkdownCell", has_text="of more than 10 MB does not arrive")
-    assert "make lab" in beside.inner_text()
-    widget = tab.locator(".jp-OutputArea-output .widget-vbox")
+    assert "make lab" in beside.text_content()
+    of_record, widget = tab.locator(".jp-OutputArea-output .widget-vbox").all()
+    assert of_record.locator(".widget-html").last.text_content().strip().startswith("astronaut: ")
+    arms = of_record.locator(".widget-dropdown", has_text="depth").locator("option")
+    assert arms.all_text_contents() == ["pool0", "pool1", "pool2", "pool3", "skip"]
     pictures, caption = widget.locator("img"), widget.locator(".widget-html").last
 
     def shown():

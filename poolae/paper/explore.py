@@ -15,9 +15,11 @@ import numpy as np
 from poolae import data, metrics
 from poolae.files import HEADLESS
 from poolae.paper import figures
+from poolae.paper.facts import photographs_out_of_context
 from poolae.paper.pictures import looks_of
 from poolae.paper.show import png_uri
 from poolae.settings import UserError
+from poolae.train import runs
 from poolae.train.runs import Run
 
 if TYPE_CHECKING:
@@ -80,13 +82,31 @@ def live_progress(
     return watch
 
 
-def explorer(found: Sequence[Run]) -> ipywidgets.Widget:
+def explorer_of_record(drawings: int = 3) -> ipywidgets.Widget:
+    """Return an `explorer` of the networks that come with the checkout; nothing is trained.
+
+    It offers photographs of scikit-image and the first drawings, as those that the networks were
+    trained and tested on may not be shown.
+    """
+    from poolae.data.daisies import draw
+
+    found = [runs.load(runs.OF_RECORD + arm) for arm in runs.recorded()]
+    size = found[0].settings.size
+    shown = photographs_out_of_context(size) | {
+        f"drawing {index + 1}": data.rgb_to_lab01(draw(index, size)) for index in range(drawings)
+    }
+    return explorer(found, data.Part(*map(np.stack, zip(*shown.values(), strict=True)), [*shown]))
+
+
+def explorer(found: Sequence[Run], shown: data.Part | None = None) -> ipywidgets.Widget:
     """Return a widget to look at any test image, or one's own, through any of these runs.
 
     Parameters
     ----------
     found
         Finished runs; their networks and seeds are offered.
+    shown
+        What to look at in place of each run's own test images.
 
     Returns
     -------
@@ -96,10 +116,10 @@ def explorer(found: Sequence[Run]) -> ipywidgets.Widget:
     """
     import ipywidgets
 
-    runs: dict[str, dict[str, Run]] = {}  # by arm, then by what its name says of seed and split
+    offered: dict[str, dict[str, Run]] = {}  # by arm, then by what its name says of seed and split
     for run in found:
-        runs.setdefault(run.arm, {})[run.name.removeprefix(f"{run.arm}-seed")] = run
-    tests = {run.name: data.load_for(run.settings).test for run in found}
+        offered.setdefault(run.arm, {})[run.name.removeprefix(f"{run.arm}-seed")] = run
+    tests = {run.name: shown or data.load_for(run.settings).test for run in found}
 
     narrow, wide = "11em", "19em"
 
@@ -111,15 +131,15 @@ def explorer(found: Sequence[Run]) -> ipywidgets.Widget:
     image = control(ipywidgets.IntSlider, "image", wide, max=last, continuous_update=False)
     upload = ipywidgets.FileUpload(description="your own", accept="image/*")
     upload.layout.width = narrow
-    depth = control(ipywidgets.Dropdown, "depth", narrow, options=list(runs))
-    seed = control(ipywidgets.Dropdown, "seed", narrow, options=list(runs[depth.value]))
+    depth = control(ipywidgets.Dropdown, "depth", narrow, options=list(offered))
+    seed = control(ipywidgets.Dropdown, "seed", narrow, options=list(offered[depth.value]))
     bounds = dict(value=0.05, max=0.1, step=0.005, readout_format=".3f")
     bound = control(ipywidgets.FloatSlider, "bound", wide, **bounds)
-    shown, said = ipywidgets.HTML(), ipywidgets.HTML()
+    looked_at, said = ipywidgets.HTML(), ipywidgets.HTML()
 
     @lru_cache(maxsize=1)  # another bound needs no other prediction
     def predicted(arm: str, chosen: str, row: int, content: bytes | None) -> tuple:
-        run = runs[arm][chosen]
+        run = offered[arm][chosen]
         test = tests[run.name]
         if content is not None:
             name = upload.value[0]["name"]
@@ -134,17 +154,17 @@ def explorer(found: Sequence[Run]) -> ipywidgets.Widget:
         try:
             name, *planes = predicted(depth.value, seed.value, image.value, content)
         except UserError as error:
-            shown.value, said.value = "", escape(str(error))
+            looked_at.value, said.value = "", escape(str(error))
             return
-        shown.value = gallery(looks(*planes, bound.value))
+        looked_at.value = gallery(looks(*planes, bound.value))
         readable = name.encode(errors="replace").decode()  # not UTF-8, it could not be sent
         said.value = escape(f"{readable}: {in_words(*planes[1:], bound.value)}")
 
     def offer_seeds(_) -> None:
-        kept, offered = seed.value, list(runs[depth.value])
-        if list(seed.options) != offered:
-            seed.options = offered
-            seed.value = kept if kept in offered else offered[0]
+        kept, seeds = seed.value, list(offered[depth.value])
+        if list(seed.options) != seeds:
+            seed.options = seeds
+            seed.value = kept if kept in seeds else seeds[0]
 
     def forget_upload(_) -> None:
         upload.value = ()
@@ -156,7 +176,7 @@ def explorer(found: Sequence[Run]) -> ipywidgets.Widget:
         moved.observe(draw, "value")
     draw()
     row = ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"})
-    return ipywidgets.VBox([row, shown, said])
+    return ipywidgets.VBox([row, looked_at, said])
 
 
 def looks(
