@@ -279,18 +279,21 @@ def from_name(
     """
     given: dict = {"data": data, "profile": profile, "precision": precision}
     match = re.fullmatch(r"(.+)-seed(\d+)(?:-split(\d+))?", name)
-    arm, *rest = match[1].split("-") if match else [""]
-    if family := re.fullmatch(r"(pool|matched)(\d+)", arm):
-        given["family"] = {"pool": "published"}.get(family[1], family[1])
-        given["pool_depth"] = int(family[2])
-    elif arm in CONTROLS:
-        given["family"], given["pool_depth"] = arm, CONTROLS[arm]
+    arm = match[1] if match else ""
+    of_depth = re.match(r"(pool|matched)(\d+)(?=-|$)", arm)
+    controls = sorted(CONTROLS, key=len)  # of two that fit, the longer
+    if of_depth:
+        given["family"] = {"pool": "published"}.get(of_depth[1], of_depth[1])
+        given["pool_depth"] = int(of_depth[2])
+    elif fitting := [family for family in controls if f"{arm}-".startswith(f"{family}-")]:
+        given["family"], given["pool_depth"] = fitting[-1], CONTROLS[fitting[-1]]
     else:
         raise UserError(
             f"{name!r} is not the name of a run: write it like pool1-seed0, matched3-seed2, "
             f"{'-seed0, '.join(CONTROLS)}-seed0, pool3-max2-seed0, pool3-c16-seed0 or "
             "pool1-images143-steps1600-early-seed0."
         )
+    rest = arm.removeprefix(of_depth[0] if of_depth else fitting[-1]).split("-")[1:]
     words = dict.fromkeys(POOLINGS, "pooling") | dict.fromkeys(UPSAMPLERS, "upsampler")
     words |= dict.fromkeys(RECIPES, "recipe") | {"long": "profile"}
     for part in rest:
@@ -299,8 +302,6 @@ def from_name(
             given[words[part]] = part
         elif part == "early":
             given["early"] = True
-        elif part == "ungrouped":
-            given["family"] += "-ungrouped"
         elif part.startswith("band"):
             given["data"] = BANDED + part.removeprefix("band")
         elif number and number[1] in NUMBERED:

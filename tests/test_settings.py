@@ -97,7 +97,7 @@ def test_a_name_tells_a_run_from_all_others_and_is_read_back():
         ("skip-bilinear-seed0", "not with pool_depth 3 of the family skip"),
         ("pool0-c4-seed0", "not with pool_depth 0 of the family published"),
         ("matched0-bilinear-seed0", "not with pool_depth 0 of the family matched"),
-        ("narrow-ungrouped-seed0", "family is 'narrow-ungrouped'"),
+        ("narrow-ungrouped-seed0", "'ungrouped' says nothing"),
         ("area8-seed0", "'area8-seed0' is not the name of a run"),
         ("pool1early-seed0", "'pool1early-seed0' is not the name of a run"),
         ("pool1-images-seed0", "'images' says nothing"),
