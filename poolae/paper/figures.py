@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.ticker import EngFormatter, LogLocator, PercentFormatter
+from scipy.optimize import isotonic_regression
 
 from poolae.paper.facts import band_names, histogram_edges
 
@@ -100,6 +101,38 @@ def new_figure(width: float = 7.2, height: float = 4.0) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def label_ends(ax: Axes) -> Axes:
+    """Write the name of each line beside the axes, level with its end or as near as there is room.
+
+    To be called when all is drawn.
+    """
+    lines = [line for line in ax.lines if not line.get_label().startswith("_")]
+    ends = []
+    for line in lines:
+        x, y = line.get_data(orig=False)
+        last = np.flatnonzero(np.isfinite(y))[-1]
+        ends.append((min(x[last], ax.get_xlim()[1]), y[last]))
+    heights = ax.transAxes.inverted().transform(ax.transData.transform(ends))[:, 1]
+    inches = ax.figure.get_figheight() * ax.get_position().height
+    order = np.argsort(heights, kind="stable")
+    gaps = 1.2 * mpl.rcParams["font.size"] / 72 / inches * np.arange(len(lines))
+    placed = isotonic_regression(heights[order] - gaps).x + gaps
+    placed += min(0, 1 - placed[-1])
+    placed += max(0, -placed[0])
+    for k, height in zip(order, placed, strict=True):
+        leader = dict(arrowstyle="-", linewidth=0.8, shrinkA=0, shrinkB=0)
+        ax.annotate(
+            lines[k].get_label(),
+            ends[k],
+            (1.04, height),
+            textcoords="axes fraction",
+            verticalalignment="center",
+            annotation_clip=False,
+            arrowprops=leader | dict(color=lines[k].get_color(), relpos=(0, 0.5)),
+        )
+    return ax
+
+
 def accuracy_figure(bounds, arms, baselines, published=None, reference="lightness table") -> Figure:
     """Draw `accuracy_curves` above what the arms gain over `reference`, in percentage points."""
     figure = new_figure(7.2, 5.8)
@@ -110,6 +143,7 @@ def accuracy_figure(bounds, arms, baselines, published=None, reference="lightnes
     below.set(ylabel=f"minus {reference}\n(percentage points)", xlim=(bounds[0], bounds[-1]))
     below.set_xlabel(above.get_xlabel())
     above.set_xlabel("")
+    label_ends(below)
     return figure
 
 
@@ -145,7 +179,7 @@ def accuracy_curves(
         ax.plot(bounds, curves.mean(0), label=name, **BASELINE_STYLES[name])
     dots = dict(linestyle="none", marker=".", markersize=4)
     for name, (at, accuracy) in (published or {}).items():
-        ax.plot(at, accuracy, color=arm_colour(name), label=f"{name}, published", **dots)
+        ax.plot(at, accuracy, color=arm_colour(name), **dots)
     ax.set(
         xlabel="bound on the absolute error of a and b (share of the range of 255 units)",
         ylabel="values within the bound",
@@ -153,8 +187,7 @@ def accuracy_curves(
         ylim=(0, 1),
     )
     ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    ax.legend(loc="lower right", ncols=2 if published else 1)
-    return ax
+    return label_ends(ax)
 
 
 def depths_figure(
@@ -173,7 +206,6 @@ def depths_figure(
         accuracy_curves(ax, bounds, {arm: curves}, baselines, own)
         figure.supxlabel(ax.get_xlabel(), fontsize="medium")
         ax.set(title=arm, xlabel="", ylabel="")
-        ax.legend(loc="lower right")
     figure.supylabel("values within the bound", fontsize="medium")
     return figure
 
@@ -221,7 +253,7 @@ def effects_figure(effects: Mapping[str, pd.DataFrame]) -> Figure:
     ----------
     effects
         From `Study.effects`: name of a metric to its contrasts, the same for each. The margin is a
-        band around 0; a dot is black where the interval lies beyond, grey where it lies within.
+        band around 0; a dot is full where the interval lies beyond, pale where it lies within.
     """
     count = len(next(iter(effects.values())))
     figure = new_figure(2.4 + 2.4 * len(effects), 0.3 * count + 1)
@@ -253,7 +285,7 @@ def detail_figure(panels: Sequence[tuple], floor: np.ndarray | None = None) -> F
     floor : (bands,) array, optional
         Coherence of lightness itself with the truth.
     """
-    figure = new_figure(3.6 * len(panels), 6.4)
+    figure = new_figure(1 + 3.8 * len(panels), 6)
     axes = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False)
     for column, (title, gain, coherence, nyquist) in zip(axes.T, panels, strict=True):
         for ax, frame in zip(column, (coherence, gain), strict=True):
@@ -269,11 +301,10 @@ def detail_figure(panels: Sequence[tuple], floor: np.ndarray | None = None) -> F
             column[0].plot(gain.columns, floor, **style)
         column[0].set_title(title)
         column[1].set(xlabel="cycles per image")
-        handles = column[0].get_legend_handles_labels()
-        below = dict(loc="upper center", bbox_to_anchor=(0.5, -0.28))
-        column[1].legend(*handles, **below, ncols=3, fontsize=7.5)
     axes[0, 0].set(ylabel="coherence (1: right, 0: chance)", ylim=(0, None))
     axes[1, 0].set(ylabel="gain (1: as the truth)", ylim=(0, None))
+    for ax in axes.flat:
+        label_ends(ax)
     return figure
 
 
@@ -287,7 +318,7 @@ def bandwidth_figure(gains: Mapping[str, Mapping[str, np.ndarray]], bands: Seque
     bands
         Names of the bands.
     """
-    figure = new_figure(2.4 * len(gains), 2.9)
+    figure = new_figure(2.8 * len(gains), 2.6)
     axes = figure.subplots(1, len(gains), sharey=True, squeeze=False)[0]
     for ax, (title, arms) in zip(axes, gains.items(), strict=True):
         for arm, values in arms.items():
@@ -295,7 +326,8 @@ def bandwidth_figure(gains: Mapping[str, Mapping[str, np.ndarray]], bands: Seque
         ax.axhline(1, color="0.4", linewidth=0.8)
         ax.set(title=title, xlabel="cycles per image", ylim=(0, None))
     axes[0].set_ylabel("gain")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    for ax in axes:
+        label_ends(ax)
     return figure
 
 
@@ -346,7 +378,8 @@ def surface_figure(frame: pd.DataFrame) -> Figure:
         ax.set_xticks(at := sorted(part["steps"].unique()), [f"{step:,}" for step in at])
         ax.minorticks_off()
     figure.axes[0].set_ylabel("mean absolute error")
-    figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    for ax in figure.axes:
+        label_ends(ax)
     return figure
 
 
@@ -361,7 +394,7 @@ def oscillations(curves: Mapping[str, tuple]) -> Figure:
         steps = np.arange(1, len(losses) + 1)[thin]
         ax.plot(steps, losses[thin], color=colour, linewidth=0.4, alpha=0.3)
         ax.plot(steps, smooth[thin], color=colour, label=name)
-    of_loss(ax).legend(loc="upper right")
+    label_ends(of_loss(ax))
     return figure
 
 

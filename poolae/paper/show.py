@@ -14,6 +14,7 @@ import base64
 import io
 import re
 import struct
+import warnings
 from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ Format = str | Callable[[Any], str]
 
 PNG_SCALE = 2  # image pixels per CSS pixel: sharp on a laptop's screen
 CSS_DPI = 96
+TELEPHONE = 3.9  # inches: what a figure of one column of axes is drawn for once more
 MISSING = "–"
 UNQUOTED = " !'()*+,/:;=@[]{}|^~$?`"  # what may stand in a data URI in an attribute of HTML
 SHORT = 20  # characters that a cell keeps on one line: an interval, an arm's name
@@ -91,16 +93,19 @@ def say(markdown_text: str) -> None:
 
 
 def figure_html(fig: Figure, name: str, caption: str, alt: str) -> str:
-    """Return the ``<figure>`` that `show` displays; equal figures give equal text."""
+    """Return the ``<figure>`` that `show` displays; equal figures give equal text.
+
+    A wide one of one column of axes is there twice, the second time as narrow as a telephone: the
+    published page shows what fits.
+    """
     identifier = _identifier("fig", name)
     if not alt.strip():
         raise ValueError(f"figure {name!r} needs alternative text, got {alt!r}")
-    png = _png(fig)
-    source = min(_svg_uri(_svg(fig)), data_uri("png", png), key=len)
-    width, height = (round(side / PNG_SCALE) for side in struct.unpack(">II", png[16:24]))
+    source, width, height = _drawn(fig)
+    narrow = _narrow(fig)
     return (
         f'<figure id="{identifier}">'
-        f'<img alt="{escape(alt)}" width="{width}" height="{height}" src="{source}">'
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}" src="{source}"{narrow}>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
@@ -157,6 +162,30 @@ def png_uri(picture: np.ndarray) -> str:
     pixels = (255 * picture.clip(0, 1)).round().astype("uint8")
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
     return data_uri("png", file.getvalue())
+
+
+def _drawn(fig: Figure) -> tuple[str, int, int]:
+    """Return a figure as a data URI, the shorter of two, with its width and height, CSS pixels."""
+    png = _png(fig)
+    source = min(_svg_uri(_svg(fig)), data_uri("png", png), key=len)
+    return source, *(round(side / PNG_SCALE) for side in struct.unpack(">II", png[16:24]))
+
+
+def _narrow(fig: Figure) -> str:
+    """Return, as attributes, the figure drawn once more for a telephone; "" if it does not fit."""
+    columns = {ax.get_subplotspec().colspan.start for ax in fig.axes if ax.get_subplotspec()}
+    if fig.get_figwidth() <= TELEPHONE or len(columns) != 1:
+        return ""
+    fig.set_figwidth(TELEPHONE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # there is no room for the axes
+        try:
+            drawn = _drawn(fig)
+        except UserWarning:
+            return ""
+    if drawn[1] > 1.1 * CSS_DPI * TELEPHONE:
+        return ""
+    return ' data-narrow="{}" data-width="{}" data-height="{}"'.format(*drawn)
 
 
 def _identifier(kind: str, name: str) -> str:

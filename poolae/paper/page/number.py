@@ -19,6 +19,7 @@ from bs4 import BeautifulSoup, NavigableString, Tag
 from latex2mathml.converter import convert as latex_to_mathml
 
 from poolae.files import REFERENCE
+from poolae.paper.page.themed import DRAWING, themed
 from poolae.settings import UserError
 
 REFERENCES = REFERENCE / "citations.toml"
@@ -55,6 +56,9 @@ def finish(html: str, references: Mapping[str, Mapping[str, Any]]) -> str:
     _cite(main, references)
     _resolve(soup, main, labels)
     _make_scrollable(main, labels)
+    for image in main.select(f'[src^="{DRAWING}"], [srcset^="{DRAWING}"]'):
+        source = "src" if image.name == "img" else "srcset"
+        image[source], image["class"] = themed(image[source]), "drawing"
     _list_contents(soup)
     _check_images(main)
     _check_loads_nothing(soup)
@@ -232,6 +236,12 @@ def _make_scrollable(main: Tag, labels: Mapping[str, str]) -> None:
         if "width" in image.attrs:
             outside["style"] = f"--natural: {image['width']}px"
         image.wrap(outside)
+        if "data-narrow" in image.attrs:
+            sides = {side: image.attrs.pop(f"data-{side}") for side in ("width", "height")}
+            narrow = image.attrs.pop("data-narrow").replace(" ", "%20")
+            (both,) = _nodes("<picture><source></picture>")
+            both.source.attrs = {"media": "(max-width: 40rem)", "srcset": narrow, **sides}
+            image.wrap(both)
     for number, table in enumerate(main("table"), start=1):
         name = labels.get(table.parent.get("id"), f"Unnamed {number}")
         inside = table.wrap(*_nodes(box.format("region", f"{name}, table")))
