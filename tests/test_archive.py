@@ -173,6 +173,9 @@ def test_who_passes_photographs_on_is_warned_and_their_folder_is_not_named(finis
         assert "which its licence does not cover" in text
     for name in ("README.md", "ro-crate-metadata.json"):
         assert b"someone" not in packed[name]
+    alike = "/home/someone/synthetic"
+    packed = contents(pack(finished(alike, "alike"), alike))
+    assert "licence does not cover" in packed["README.md"].decode()
 
 
 def test_the_page_of_large_networks_goes_in_where_the_report_links_to_it(finished):

@@ -46,7 +46,8 @@ DRAWN = (
 PHOTOGRAPHED = (
     "The photographs that were trained and tested on ({data}) are not in this archive, but the "
     "page and the notebooks show some of them, which its licence does not cover: see that you may "
-    "show them before you pass it on. Notebooks and run.json also name the folder that they lay in."
+    "show them before you pass it on. The notebooks, inputs.json and each run.json name the folder "
+    "that they lay in."
 )
 
 
@@ -73,11 +74,10 @@ def write_archive(
     """
     files, made = gather(results, wanted)
     about = json.loads((ROOT / "codemeta.json").read_text("utf-8"))
-    data = (
-        str(parameters["data"]).rstrip("/").rpartition("/")[2]
-    )  # where it lies is nobody's concern
+    source = str(parameters["data"])
+    drawn = source == "synthetic" or source.startswith(BANDED)
+    data = source.rstrip("/").rpartition("/")[2]  # of a folder its name, not where it lies
     given = {key.upper(): _worded(value) for key, value in {**parameters, "data": data}.items()}
-    drawn = data == "synthetic" or data.startswith(BANDED)
     pictures = DRAWN if drawn else PHOTOGRAPHED.format(data=data)
     command = " ".join(f'{key}="{value}"' for key, value in given.items())
     texts = {
