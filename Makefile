@@ -99,7 +99,7 @@ RUNS     := $(patsubst %,$(RESULTS)/runs/%/02_train.ipynb,$(LONGEST) $(filter-ou
 SHOWN    := $(foreach d,$(DEPTHS),$(RESULTS)/runs/$(call run,pool$d,$(firstword $(SEEDS)))/02_train.ipynb)
 EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb
 
-.PHONY: help report test lab figures record verify bench lint clean FORCE
+.PHONY: help report archive test lab figures record verify bench lint clean FORCE
 help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 	@echo
@@ -112,6 +112,9 @@ help: ## say what there is to make
 report: | $(READY) ## train, evaluate and render the paper (DATA, PROFILE, ...)
 	@+$(PY) -m poolae alone --results $(RESULTS) $(MAKE) $(RESULTS)/report.html
 	@printf '%s\n' "$$PWD/$(RESULTS)/report.html"
+
+archive: | $(READY) ## pack the finished report, its numbers and provenance as one zip
+	@$(PY) -m poolae alone --results $(RESULTS) $(PY) -m poolae archive $(CHOICE)
 
 test: $(READY) ## run every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder

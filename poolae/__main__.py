@@ -166,6 +166,15 @@ def report(**which) -> None:
 
 @cli.command()
 @chosen
+def archive(results, **which) -> None:
+    """Pack a finished report, its numbers and its provenance as archive.zip."""
+    from poolae.paper.archive import write_archive
+
+    print(write_archive(results, runs_of(which), which))
+
+
+@cli.command()
+@chosen
 def record(**which) -> None:
     """Train what is not on record yet and add its numbers to figures/, run by run."""
     from poolae import data

@@ -45,7 +45,7 @@ def make(checkout, *arguments):
 def test_help_names_every_target():
     done = make(ROOT)
     assert done.returncode == 0
-    for target in ("report", "test", "lab", "figures", "lint", "clean"):
+    for target in ("report", "archive", "test", "lab", "figures", "lint", "clean"):
         assert f"\n{target} " in f"\n{done.stdout}"
 
 

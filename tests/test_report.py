@@ -100,6 +100,27 @@ def test_head_of_the_page(page):
     assert len(soup("h1")) == 1
 
 
+def test_the_head_says_how_to_cite_the_page(page, tmp_path):
+    # What Google Scholar and Zotero read: an author for each tag, dates as year/month/day.
+    soup = page(a=[markdown("# One")])
+    said = [
+        (tag["name"], tag["content"])
+        for tag in soup.head("meta", attrs={"name": re.compile("^citation_")})
+    ]
+    assert said == [
+        ("citation_title", "A title & more"),
+        ("citation_author", "A. Author"),
+        ("citation_author", "B. Author"),
+        ("citation_publication_date", "2020/05/04"),
+        ("citation_language", "en"),
+    ]
+    path = render([], tmp_path / "undated.html", title='"', authors=["<A>"], provenance={})
+    head = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").head
+    assert head.find(attrs={"name": "citation_title"})["content"] == '"'
+    assert head.find(attrs={"name": "citation_author"})["content"] == "<A>"
+    assert head.find(attrs={"name": "citation_publication_date"}) is None
+
+
 @pytest.mark.parametrize("tag", ["parameters", "injected-parameters", "hide"])
 def test_dropped_cells_leave_no_trace(page, tag):
     soup = page(a=[code("secret = 1", prints("secret output"), tags=[tag]), markdown("kept")])
