@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from browsing import chromium  # noqa: F401 - a fixture
 from bs4 import BeautifulSoup
 
-from poolae.paper.page import export
+from poolae.paper.page import export, themed
 from poolae.paper.page.export import Section, render
 from poolae.paper.page.number import REFERENCES, mathml
 from poolae.paper.show import table_html
@@ -730,3 +731,27 @@ def test_the_page_reads_without_scripts(page, tmp_path, chromium):  # noqa: F811
     assert tab.locator(".contents a").first.is_visible()
     assert tab.locator("button.theme").is_hidden()
     context.close()
+
+
+def test_drawings_take_the_pages_colours_and_a_telephone_gets_the_narrow_one(page):
+    drawing = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'%3E{}%3C/svg%3E"
+    wide = drawing.format("%3Cpath style='fill: %23ffffff; stroke: %2300456b'/%3E")
+    shown = f'<img alt="x" width="700" height="90" src="{wide}" data-narrow="{wide}" '
+    shown += 'data-width="370" data-height="95">'
+    cell = html(f'<figure id="fig-x">{shown}<figcaption>C.</figcaption></figure>')
+    picture = page(a=[markdown("# First"), code("1", cell)]).find(id="fig-x").picture
+    assert picture.source["media"] == "(max-width: 40rem)"
+    assert (picture.source["width"], picture.img["width"]) == ("370", "700")
+    assert " " not in picture.source["srcset"]
+    for source in (picture.source["srcset"], picture.img["src"]):
+        svg = unquote(source)
+        assert "style='fill: var(--cffffff); stroke: var(--c00456b)'" in svg
+        light, dark = svg.split("@media (prefers-color-scheme:dark)")
+        assert "--cffffff:#ffffff;" in light and "--c000000:#1d1e20;" in light
+        assert "--cffffff:#15171a;" in dark and "--c000000:#e3e1dc;" in dark  # paper and ink
+        assert "--c00456b:#00456b;" in light  # dark blue, which dark paper would swallow
+        assert luminance(re.search("--c00456b:#(.{6})", dark)[1]) > 0.17
+
+
+def luminance(colour):
+    return themed.luminance(bytes.fromhex(colour))

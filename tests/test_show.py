@@ -89,6 +89,25 @@ def test_png_has_two_pixels_per_css_pixel():
     assert [int(element["width"]), int(element["height"])] == [round(side / 2) for side in pixels]
 
 
+def test_a_wide_figure_is_there_once_more_with_its_columns_below_one_another():
+    fig, axes = plt.subplots(2, 2, figsize=(8, 4), sharey="row", layout="constrained")
+    axes[0, 0].set_ylabel("above")
+    image = BeautifulSoup(show.figure_html(fig, "x", "", "four axes"), "html.parser").img
+    assert int(image["width"]) > 700 > 400 > int(image["data-width"])
+    assert int(image["data-height"]) > 1.8 * int(image["height"])
+    tops = [ax.get_position().y1 for ax in (*axes[:, 0], *axes[:, 1])]  # column by column
+    assert tops == sorted(tops, reverse=True) and len(set(tops)) == 4
+    assert axes[0, 1].get_ylabel() == "above" and axes[0, 1].yaxis.get_tick_params()["labelleft"]
+    plt.close(fig)
+
+
+def test_what_a_telephone_has_no_room_for_is_drawn_once(figure):
+    figure.set_figwidth(8)
+    figure.axes[0].set_xlabel("many words " * 9)
+    figure.set_layout_engine("constrained")
+    assert "data-narrow" not in show.figure_html(figure, "x", "", "a line")
+
+
 def test_equal_figures_give_equal_text():
     def draw():
         fig, ax = plt.subplots()

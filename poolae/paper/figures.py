@@ -181,7 +181,7 @@ def accuracy_curves(
     for name, (at, accuracy) in (published or {}).items():
         ax.plot(at, accuracy, color=arm_colour(name), **dots)
     ax.set(
-        xlabel="bound on the absolute error of a and b (share of the range of 255 units)",
+        xlabel="bound on the error of a and b, of the range",
         ylabel="values within the bound",
         xlim=(bounds[0], bounds[-1]),
         ylim=(0, 1),
@@ -239,7 +239,7 @@ def seeds_figure(frame: pd.DataFrame, value: str, baselines: Mapping, label: str
     for name, at in baselines.items():
         ax.axvline(at, label=name, linewidth=1.4, **BASELINE_STYLES[name])
     ax.set(xlabel=label, ylabel="", ylim=(len(arms) - 0.5, -0.5))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=len(baselines))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2)
     return figure
 
 

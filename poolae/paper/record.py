@@ -66,6 +66,11 @@ def draw_figures() -> list[Path]:
     drawn.append(_save(study.accuracy_figure(), "accuracy.svg"))
     drawn.append(_save(figures.effects_figure(study.effects(MATCHED_CONTRASTS)), "matched.svg"))
     drawn.append(_save(figures.detail_figure(study.detail()), "detail.svg"))
+    if study.satellite_arms:
+        effects = study.effects(study.families()["satellites"])
+        drawn.append(_save(figures.effects_figure(effects), "satellites.svg"))
+    if len(study.surface):
+        drawn.append(_save(figures.surface_figure(study.surface), "surface.svg"))
     above = [one for one in found if (one.profile, one.data) == (STEP_UP, RECORDED)]
     if above:
         drawn.append(_save(_full_figure(above[0]), "full.svg"))
@@ -288,6 +293,7 @@ def findings(found: Sequence[Scale]) -> str:
         "One thing changed at a time, at equal depth and parameters: differences with 95 % "
         "intervals, the first network minus the second.",
         words.effects_in_words(study.effects(MATCHED_CONTRASTS), MATCHED_CONTRASTS),
+        *_experiments(study),
         "## The claims",
         f"What counts as nothing: {words.margins_in_words()}. "
         + "Intervals are by Nadeau's and Bengio's correction, as of single images nothing is on "
@@ -312,6 +318,36 @@ def findings(found: Sequence[Scale]) -> str:
             f"(seed {samples['seed']}, {study.scale}).*",
         ]
     return "\n\n".join(sections)
+
+
+def _experiments(study: Scale) -> list[str]:
+    """Say in Markdown what operators, numbers of channels, steps and images change."""
+    sections = []
+    if study.satellite_arms:
+        effects = study.effects(study.families()["satellites"])
+        seeds = sorted({int(count) for frame in effects.values() for count in frame["seeds"]})
+        counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+        sections += [
+            "## Operators and channels",
+            "Each against the network that it varies, of the same seeds, of which there are "
+            f"{counted}.",
+            words.effects_in_words(effects),
+            "![Differences of operators and channels to the networks that they vary]"
+            "(satellites.svg)",
+        ]
+    if len(study.surface):
+        rows = study.surface.drop(columns="part")
+        formats = {**words.formats(rows), "images": ".0f"}
+        rows = rows.assign(
+            **{name: rows[name].map(f"{{:{form}}}".format) for name, form in formats.items()}
+        )
+        sections += [
+            "## Steps and images",
+            "Error on the test images, and by how much it exceeds that on training images (gap).",
+            _markdown(rows),
+            "![Error over steps for each network and number of training images](surface.svg)",
+        ]
+    return sections
 
 
 def step_up_in_words(above: Scale) -> list[str]:

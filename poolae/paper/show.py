@@ -173,9 +173,10 @@ def _drawn(fig: Figure) -> tuple[str, int, int]:
 
 def _narrow(fig: Figure) -> str:
     """Return, as attributes, the figure drawn once more for a telephone; "" if it does not fit."""
-    columns = {ax.get_subplotspec().colspan.start for ax in fig.axes if ax.get_subplotspec()}
-    if fig.get_figwidth() <= TELEPHONE or len(columns) != 1:
+    drawn = fig.axes and all(ax.get_subplotspec() for ax in fig.axes)
+    if not drawn or fig.get_figwidth() <= TELEPHONE:
         return ""
+    _stack(fig)
     fig.set_figwidth(TELEPHONE)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # there is no room for the axes
@@ -186,6 +187,23 @@ def _narrow(fig: Figure) -> str:
     if drawn[1] > 1.1 * CSS_DPI * TELEPHONE:
         return ""
     return ' data-narrow="{}" data-width="{}" data-height="{}"'.format(*drawn)
+
+
+def _stack(fig: Figure) -> None:
+    """Put the columns of a figure's axes below one another."""
+    from matplotlib.gridspec import GridSpec
+
+    places = {ax: ax.get_subplotspec() for ax in fig.axes}
+    grid = next(iter(places.values())).get_gridspec()
+    names = {place.rowspan.start: ax.get_ylabel() for ax, place in reversed(places.items())}
+    ratios = [*(grid.get_height_ratios() or [1] * grid.nrows)] * grid.ncols
+    stacked = GridSpec(len(ratios), 1, figure=fig, height_ratios=ratios)
+    for ax, place in places.items():
+        row = place.rowspan.start
+        ax.set_subplotspec(stacked[place.colspan.start * grid.nrows + row])
+        ax.tick_params(labelleft=True)
+        ax.set_ylabel(ax.get_ylabel() or names[row])
+    fig.set_figheight(fig.get_figheight() * grid.ncols)
 
 
 def _identifier(kind: str, name: str) -> str:
