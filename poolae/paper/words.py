@@ -206,13 +206,14 @@ def effects_in_words(effects: Mapping[str, pd.DataFrame], changes: Mapping | Non
     for name, row in first.iterrows():
         beside = "".join(f"; {interval(other.loc[name])}" for other in others)
         lines.append(f"- {names.get(name, '')}{name} {told(row)[:-1]}{beside})")
-    seeds = int(first["seeds"].min())
-    tested = int((first["p_holm"] < 0.05).sum())
+    least, most = int(first["seeds"].min()), int(first["seeds"].max())
+    seeds = counted(most, "seed") if least == most else f"{least} to {most} seeds"
+    known = first["p_holm"].notna()
     end = (
-        f"From {counted(seeds, 'seed')} everything stays open: a verdict takes {MIN_SEEDS}."
-        if seeds < MIN_SEEDS
-        else f"Of {len(first)} tests over {seeds} seeds, {tested} stay below .05 after Holm's "
-        "correction."
+        f"From {seeds} everything stays open: a verdict takes {MIN_SEEDS}."
+        if most < MIN_SEEDS
+        else f"Of {known.sum()} tests over {seeds}, {(first['p_holm'] < 0.05).sum()} stay below .05 "
+        "after Holm's correction."
     )
     return "\n".join(lines) + f"\n\n{end}"
 
