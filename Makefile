@@ -56,7 +56,7 @@ OTHERS_standard = $(foreach s,$(SEEDS),$(MATCHED:%=%-seed$s)) \
 
 # JupyterLab takes pictures of up to 256 MiB, not 10, and starts for root, as in a container.
 LAB = --ServerApp.tornado_settings='{"websocket_max_message_size": 268435456}' \
-      $(if $(filter 0,$(shell id -u)),--allow-root)
+      $(if $(filter 0,$(shell id -u)),--allow-root) $(LABFLAGS)
 
 export JOBS
 unexport SLURM_CPUS_PER_TASK # of a job around make; LAUNCH gives each execution its own
@@ -99,9 +99,9 @@ RUNS     := $(patsubst %,$(RESULTS)/runs/%/02_train.ipynb,$(LONGEST) $(filter-ou
 SHOWN    := $(foreach d,$(DEPTHS),$(RESULTS)/runs/$(call run,pool$d,$(firstword $(SEEDS)))/02_train.ipynb)
 EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb
 
-.PHONY: help report test lab figures record verify bench lint clean FORCE
+.PHONY: help report test lab figures record verify bench lint environment clean FORCE
 help: ## say what there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|large|full|published'
 	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  TIMEOUT=<seconds for a cell>'
@@ -134,6 +134,8 @@ bench: $(READY) ## measure speed as ratios (ROWS="1 2 ..."; DATA=<the daisies> f
 
 lint: $(READY) ## check style and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+environment: $(READY) ## install all that the others need, which they do by themselves
 
 clean: ## delete all results (build/), but not the environment
 	rm -rf build
