@@ -161,8 +161,8 @@ $(RESULTS)/inputs.json: FORCE | $(READY)
 
 # The lock constrains what the pins of environment.yml draw in. Nothing is compiled.
 $(READY): environment.yml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "poolae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
+	  { echo "poolae needs Python 3.11.5 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@test $(ENV) != .venv || $(PY) -c 1 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	sed -n 's/^ *- \([A-Za-z0-9._-]*==.*\)/\1/p' environment.yml > $(ENV)/pins.txt
 	@$(PIP) --only-binary :all: -r $(ENV)/pins.txt -c requirements.lock || \
