@@ -1,6 +1,6 @@
 # JupyterLab on the checkout, with the environment of `make`, which makes every other target too:
 #   docker build -t poolae . && docker run --rm -p 8888:8888 poolae
-#   docker run --rm -v "$PWD/build:/home/poolae/checkout/build" poolae make report
+#   mkdir -p build && docker run --rm -v "$PWD/build:/home/poolae/checkout/build" poolae make report
 FROM python:3.11-slim
 
 RUN apt-get update \

@@ -1,8 +1,10 @@
 """What macOS and other Pythons lack or do in their own way, with stand-ins for it here."""
 
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,23 @@ def test_threads_are_shared_out_where_nobody_tells_the_cores_of_a_process(monkey
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setenv("JOBS", "2")
     assert machine.settle_in() == 4
+
+
+def test_macos_is_asked_for_its_processor(tmp_path, monkeypatch):
+    (tmp_path / "sysctl").write_text(
+        '#!/bin/sh\n[ "$*" = "-n machdep.cpu.brand_string" ] && echo M9'
+    )
+    (tmp_path / "sysctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(Path, "read_text", absent)  # /proc/cpuinfo
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert machine.processor() == "M9"
+    (tmp_path / "sysctl").unlink()
+    assert machine.processor() == (platform.processor() or platform.machine())
+
+
+def absent(path):
+    raise FileNotFoundError(path)
 
 
 def test_code_has_one_digest_under_every_python(tmp_path, monkeypatch):
