@@ -56,7 +56,7 @@ OTHERS_standard = $(foreach s,$(SEEDS),$(MATCHED:%=%-seed$s)) \
 
 # JupyterLab takes pictures of up to 256 MiB, not 10, and starts for root, as in a container.
 LAB = --ServerApp.tornado_settings='{"websocket_max_message_size": 268435456}' \
-      $(if $(filter 0,$(shell id -u)),--allow-root)
+      $(if $(filter 0,$(shell id -u)),--allow-root) $(LABFLAGS)
 
 export JOBS
 unexport SLURM_CPUS_PER_TASK # of a job around make; LAUNCH gives each execution its own
@@ -99,9 +99,9 @@ RUNS     := $(patsubst %,$(RESULTS)/runs/%/02_train.ipynb,$(LONGEST) $(filter-ou
 SHOWN    := $(foreach d,$(DEPTHS),$(RESULTS)/runs/$(call run,pool$d,$(firstword $(SEEDS)))/02_train.ipynb)
 EXECUTED := $(RESULTS)/01_data.ipynb $(RESULTS)/03_evaluate.ipynb $(RESULTS)/04_samples.ipynb
 
-.PHONY: help report archive test lab figures record verify bench lint clean FORCE
+.PHONY: help report archive test lab figures record verify bench lint environment clean FORCE
 help: ## say what there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables:  DATA=synthetic|daisies|<folder>  PROFILE=smoke|quick|standard|large|full|published'
 	@echo '            DEPTHS="0 1 2 3"  SEEDS="0 1"  JOBS=2  TIMEOUT=<seconds for a cell>'
@@ -138,6 +138,8 @@ bench: $(READY) ## measure speed as ratios (ROWS="1 2 ..."; DATA=<the daisies> f
 lint: $(READY) ## check style and format
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
+environment: $(READY) ## install all that the others need, which they do by themselves
+
 clean: ## delete all results (build/), but not the environment
 	rm -rf build
 
@@ -162,8 +164,8 @@ $(RESULTS)/inputs.json: FORCE | $(READY)
 
 # The lock constrains what the pins of environment.yml draw in. Nothing is compiled.
 $(READY): environment.yml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "poolae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
+	  { echo "poolae needs Python 3.11.5 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@test $(ENV) != .venv || $(PY) -c 1 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	sed -n 's/^ *- \([A-Za-z0-9._-]*==.*\)/\1/p' environment.yml > $(ENV)/pins.txt
 	@$(PIP) --only-binary :all: -r $(ENV)/pins.txt -c requirements.lock || \

@@ -87,6 +87,10 @@ def processor() -> str:
         named = [line.partition(":")[2] for line in lines if line.startswith("model name")]
         if named:
             return named[0].strip()
+    if sys.platform == "darwin":  # where all that `platform` says is "arm"
+        with suppress(OSError, subprocess.CalledProcessError):
+            asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.check_output(asked, text=True).strip()
     return platform.processor() or platform.machine()
 
 

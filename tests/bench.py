@@ -274,10 +274,12 @@ def draw_photographs(folder: Path) -> Path:
 
 OUR_START = """
 import resource
+import sys
 from poolae import data
 data.open_images({folder!r}, {size})
 for who in resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN:
-    print(resource.getrusage(who).ru_maxrss / 1024)
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes
+    print(resource.getrusage(who).ru_maxrss / unit)
 """
 PLAIN_START = """
 import numpy as np

@@ -248,7 +248,7 @@ def test_an_old_python_is_refused(bare):
     folder, lint = bare
     (folder / "old").touch()
     done, calls = lint()
-    assert done.returncode != 0 and "poolae needs Python 3.11 or newer" in done.stderr
+    assert done.returncode != 0 and "poolae needs Python 3.11.5 or newer" in done.stderr
     assert not (folder / ".venv").exists() and "pip" not in calls
 
 

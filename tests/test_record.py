@@ -51,7 +51,7 @@ def text_of(rows):
 
 
 def test_figures_and_findings_are_redrawn_byte_for_byte(copy):
-    drawn = ("*.svg", "*.png", "ledger.csv", "contrasts.csv", "README.md")
+    drawn = ("*.svg", "*.png", "ledger.csv", "contrasts.csv", "**/README.md", "datasheet.md")
     paths = [path for pattern in drawn for path in (copy / "figures").glob(pattern)]
     committed = {path: path.read_bytes() for path in [*paths, record.README]}
     drawn = record.draw_figures()

@@ -19,7 +19,7 @@ import pandas as pd
 
 from poolae import metrics
 from poolae.files import REFERENCE, replacing
-from poolae.paper import claims, comparisons, facts, figures, pictures, words
+from poolae.paper import cards, claims, comparisons, facts, figures, pictures, words
 from poolae.paper.study import MATCHED_CONTRASTS, Comparison
 from poolae.settings import BANDED, DEPTHS, PROFILES, UserError
 
@@ -46,7 +46,7 @@ KEYS = ["kind", "arm", "seed", "split", "profile", "data"]  # of a row
 
 
 def draw_figures() -> list[Path]:
-    """Draw every committed figure and write every table from the committed numbers.
+    """Draw every committed figure, and write every table and card, from the committed numbers.
 
     Equal numbers give equal bytes.
 
@@ -86,7 +86,7 @@ def draw_figures() -> list[Path]:
     drawn.append(write_table(FIGURES / "contrasts.csv", pd.concat(contrasts)))
     with replacing(TABLES) as temporary:
         temporary.write_text(f"# The record\n\n{findings(found)}\n", "utf-8")
-    return [*drawn, TABLES, write_readme(study)]
+    return [*drawn, TABLES, *cards.write_cards(FIGURES, study), write_readme(study)]
 
 
 def _full_figure(above: Scale):

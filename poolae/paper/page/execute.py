@@ -22,7 +22,7 @@ from poolae.files import HEADLESS, RUN_FILE, cannot_write
 from poolae.machine import commit, processor
 from poolae.settings import UserError
 
-LONGEST = 80  # bytes of a folder in which a socket's path, of 107 at most, finds room
+LONGEST = 76  # bytes of a folder in which a socket's path, of 103 at most on macOS, finds room
 # What makes a kernel, or matplotlib in it, another one than ours.
 STRANGE = ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "PYTHONSTARTUP", "MPLBACKEND")
 

@@ -12,8 +12,9 @@ import pandas as pd
 
 from poolae import data
 from poolae.files import REFERENCE, build_folder
-from poolae.paper import comparisons
+from poolae.paper import checklists, comparisons
 from poolae.paper.page import export, tools
+from poolae.paper.page.number import slug
 from poolae.paper.study import Study
 from poolae.settings import DEPTHS, Settings
 from poolae.train import runs
@@ -78,6 +79,8 @@ def _provenance(found: Sequence[runs.Run]) -> dict[str, str | pd.DataFrame]:
         **_speed(),
     }
     facts = {name: text.format_map(known) for name, text in words["facts"].items()}
+    links = {name: f"[Table](#tbl-made-{slug(words['tables'][name])})" for name in words["tables"]}
+    tables |= checklists.answered(links)
     return facts | {words["tables"][name]: frame for name, frame in tables.items()}
 
 

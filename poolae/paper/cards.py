@@ -1,0 +1,82 @@
+"""Cards of what others may use again: the networks of record, the drawings, the photographs.
+
+Sentences stand in `reference/*.md.j2`, after Mitchell et al. 2019 (model cards) and Gebru et al.
+2021 (datasheets); their numbers come from the runs and from the code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from poolae.data import daisies, sources
+from poolae.files import REFERENCE, replacing
+from poolae.paper import comparisons, facts, words
+from poolae.settings import PROFILES
+from poolae.train import runs
+
+WEIGHTS = "weights.safetensors"
+
+
+def write_cards(folder: Path, study: comparisons.Comparison) -> list[Path]:
+    """Write the model card and the datasheet below a folder; equal numbers give equal bytes.
+
+    Parameters
+    ----------
+    folder
+        That of the record: its `networks` get the model card, itself the datasheet.
+    study
+        The record's, whose baselines stand beside the networks.
+
+    Returns
+    -------
+    list of Path
+        What was written: without networks of record, no model card.
+    """
+    written = []
+    if networks := [runs.load(runs.OF_RECORD + arm) for arm in runs.recorded()]:
+        written.append(_write(folder / "networks" / "README.md", "model_card", study, networks))
+    return [*written, _write(folder / "datasheet.md", "datasheet", study, networks)]
+
+
+def _write(path: Path, template: str, study: comparisons.Comparison, networks: list) -> Path:
+    environment = Environment(
+        loader=FileSystemLoader(REFERENCE),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template(f"{template}.md.j2").render(
+        networks=[_described(run) for run in networks],
+        one=networks[0].about if networks else None,
+        scale=networks[0].settings.scale if networks else None,
+        baselines=_baselines(study),
+        seeds=study.seeds,
+        commits=words.listed(sorted(study.commits)),
+        photographs=len(sources.manifest()),
+        kaggle=sources.KAGGLE_DATASET,
+        described=facts.daisies_described(64),
+        daisies=daisies,
+        profiles=PROFILES,
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+    return path
+
+
+def _described(run: runs.Run) -> dict:
+    file = run.path(WEIGHTS)
+    return {
+        **run.about,
+        "arm": run.arm,
+        "seed": run.settings.seed,
+        "bytes": file.stat().st_size,
+        "sha256": run.about["files"][WEIGHTS],
+    }
+
+
+def _baselines(study: comparisons.Comparison) -> dict[str, float]:
+    """Return the mean absolute error of each baseline of the record, mean over seeds."""
+    rows = study.compared[study.compared["kind"] == "baseline"]
+    return rows.groupby("arm", sort=False)[words.ERROR].mean().to_dict()

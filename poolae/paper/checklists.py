@@ -1,0 +1,67 @@
+"""Checklists of what a reader needs to repeat a study, answered from the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from poolae.data.sources import manifest
+from poolae.files import REFERENCE
+from poolae.paper import record, words
+from poolae.train import runs
+
+CHECKLISTS = REFERENCE / "checklists.csv"
+
+
+def answered(tables: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Return each checklist of `reference/checklists.csv` as a table, its braces filled.
+
+    Parameters
+    ----------
+    tables
+        What links to the tables of the appendix, by name.
+    """
+    known = {**_known(), "tables": tables}
+    rows = pd.read_csv(CHECKLISTS, dtype=str, keep_default_na=False)
+    for column in ("answer", "where"):
+        rows[column] = [text.format_map(known) for text in rows[column]]
+    return {
+        name: group.drop(columns="checklist").set_index("question")
+        for name, group in rows.groupby("checklist", sort=False)
+    }
+
+
+def _known() -> dict[str, object]:
+    """Return the numbers that the answers hold, of the record and of its networks."""
+    everything = record.read_results()
+    study = record.scales(everything)[0]
+    trained = everything[everything["kind"] == "network"]
+    seconds = study.networks["training_seconds"]
+    trials = pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#")
+    return {
+        "study": study,
+        "runs": words.counted(len(trained), "network"),
+        "hours": trained["training_seconds"].sum() / 3600,
+        "mean": seconds.mean(),
+        "shortest": seconds.min(),
+        "longest": seconds.max(),
+        "machines": words.listed(sorted(trained["processor"].unique())),
+        "threads": " or ".join(
+            words.counted(int(count), "thread")
+            for count in sorted(study.networks["threads"].unique())
+        ),
+        "smallest": int(study.networks["parameters"].min()),
+        "largest": int(study.networks["parameters"].max()),
+        "tested": study.networks["test_images"].agg(["min", "max"]),
+        "photographs": len(manifest()),
+        "trained": _trained([runs.load(runs.OF_RECORD + arm) for arm in runs.recorded()]),
+        "trials": len(trials),
+    }
+
+
+def _trained(networks: Sequence[runs.Run]) -> str:
+    if not networks:
+        return "no"
+    size = sum(run.path("weights.safetensors").stat().st_size for run in networks)
+    return f"yes: {words.counted(len(networks), 'network')}, {size:,} bytes, with a model card"
