@@ -28,6 +28,12 @@ def copy(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def on_record():
+    """What is on record at each scale; verdicts and contrasts are computed once."""
+    return record.read_scales()
+
+
 def rows_of(profile="standard"):
     everything = record.read_results()
     return everything[everything["profile"] == profile]
@@ -46,8 +52,8 @@ def step_up(margin):
     return rows
 
 
-def text_of(rows):
-    return record.findings(record.scales(rows))
+def text_of(rows, images=None):
+    return record.findings(record.scales(rows, images))
 
 
 def test_figures_and_findings_are_redrawn_byte_for_byte(copy):
@@ -61,18 +67,19 @@ def test_figures_and_findings_are_redrawn_byte_for_byte(copy):
 
 
 def test_another_number_changes_the_findings():
-    everything = record.read_results()
-    before = text_of(everything)
-    for column in ("mean_absolute_error", "ciede2000", "coherence_4_8", "training_error"):
-        altered = everything.copy()
-        altered.loc[altered["arm"] == "matched3", column] *= 1.5
-        assert text_of(altered) != before, column
+    everything, images = rows_of(), record.read_images()
+    before = text_of(everything, images)
+    for column in ("ciede2000", "coherence_16_32", "training_error"):
+        altered = [frame.copy() for frame in (everything, images)]
+        for frame in altered:
+            frame.loc[frame["arm"] == "matched3", column] *= 1.5
+        assert text_of(*altered) != before, column
 
 
-def test_the_findings_hold_the_numbers_of_the_tables():
+def test_the_findings_hold_the_numbers_of_the_tables(on_record):
     everything = record.read_results()
-    study, above = record.scales(everything)
-    text, _, full = text_of(everything).partition("## One step up")
+    study, above = on_record
+    text, _, full = record.TABLES.read_text("utf-8").partition("## One step up")
     arms = ("pool0", "pool1", "pool2", "pool3")
     own = everything[(everything["profile"] == "standard")]
     own = own[own["seed"] == own["split"]]
@@ -93,9 +100,8 @@ def test_the_findings_hold_the_numbers_of_the_tables():
         assert row["lacks"] in text and (row["lacks"] or words.interval(row) in text)
 
 
-def test_every_contrast_of_the_record_is_in_the_csv_with_what_judges_it():
-    ledger = pd.read_csv(record.FIGURES / "ledger.csv")
-    found = record.scales(record.read_results())
+def test_every_contrast_of_the_record_is_in_the_csv_with_what_judges_it(on_record):
+    ledger, found = pd.read_csv(record.FIGURES / "ledger.csv"), on_record
     assert list(ledger["scale"].unique()) == [one.name for one in found]
     assert len(ledger) == sum(len(one.ledger) for one in found)
     run = ledger[ledger["lacks"].isna()]
@@ -107,8 +113,8 @@ def test_every_contrast_of_the_record_is_in_the_csv_with_what_judges_it():
     assert set(run.loc[run["seeds"] < 6, "says"]) == {"open"}
 
 
-def test_what_is_younger_than_the_record_is_not_run():
-    study = record.scales(record.read_results())[0]
+def test_what_is_younger_than_the_record_is_not_run(on_record):
+    study = on_record[0]
     if "own_block_r2" not in study.scores:
         assert claims.verdicts(study.ledger)["block means"] == "not run"
         assert "needs own_block_r2 of matched3, dilated" in record.TABLES.read_text("utf-8")
@@ -117,14 +123,13 @@ def test_what_is_younger_than_the_record_is_not_run():
     assert claims.verdicts(claims.ledger(scored))["block means"] == "supported"
 
 
-def test_the_findings_and_the_answer_are_where_they_are_looked_up():
-    found = record.scales(record.read_results())
-    assert record.findings(found) in record.TABLES.read_text("utf-8")
-    assert record.answer(found[0]) in record.README.read_text("utf-8")
+def test_the_findings_and_the_answer_are_where_they_are_looked_up(on_record):
+    assert record.findings(on_record) in record.TABLES.read_text("utf-8")
+    assert record.answer(on_record[0]) in record.README.read_text("utf-8")
 
 
-def test_the_answer_holds_the_contrasts_that_carry_it():
-    study = record.scales(record.read_results())[0]
+def test_the_answer_holds_the_contrasts_that_carry_it(on_record):
+    study = on_record[0]
     answer = record.answer(study)
     for frame in study.effects(record.CARRYING).values():
         for name, row in frame.iterrows():
@@ -132,15 +137,15 @@ def test_the_answer_holds_the_contrasts_that_carry_it():
             assert words.interval(row) in line
 
 
-def test_the_findings_say_where_and_how_long_it_ran():
-    networks = record.scales(record.read_results())[0].networks
+def test_the_findings_say_where_and_how_long_it_ran(on_record):
+    networks = on_record[0].networks
     (line,) = [
         line for line in record.TABLES.read_text("utf-8").splitlines() if line.startswith("Data:")
     ]
     for commit, count in networks["commit"].value_counts().items():
         assert f"{commit} ({count} run" in line
     assert f"{networks['training_seconds'].sum() / 3600:.1f} hours of training" in line
-    assert f"{len(networks)} runs on 1 thread each ({networks['processor'].iloc[0]})" in line
+    assert f"{len(networks)} runs on 1 thread of {networks['processor'].iloc[0]} each" in line
     assert set(networks["threads"]) == {1}
 
 
@@ -233,7 +238,7 @@ def test_samples_are_of_pictures_that_may_be_shown_and_small():
         if name in photographs:  # the painter may have changed since the drawings were recorded
             expected = np.concatenate(photographs[name]) * 255
             assert np.abs(truth - expected).max() < 1.5  # rounded to 8 bits
-    caption = text_of(record.read_results())
+    caption = record.TABLES.read_text("utf-8")
     assert f"trained on {samples['training_images']} photographs" in caption
 
 

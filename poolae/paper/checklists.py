@@ -46,11 +46,7 @@ def _known() -> dict[str, object]:
         "mean": seconds.mean(),
         "shortest": seconds.min(),
         "longest": seconds.max(),
-        "machines": words.listed(sorted(trained["processor"].unique())),
-        "threads": " or ".join(
-            words.counted(int(count), "thread")
-            for count in sorted(study.networks["threads"].unique())
-        ),
+        "machine": words.machines(trained),
         "smallest": int(study.networks["parameters"].min()),
         "largest": int(study.networks["parameters"].max()),
         "tested": study.networks["test_images"].agg(["min", "max"]),

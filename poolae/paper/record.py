@@ -374,12 +374,9 @@ def _provenance(study: Scale) -> str:
     commits = networks["commit"].value_counts()
     named = ", ".join(f"{commit} ({count} runs)" for commit, count in commits.items())
     hours = networks["training_seconds"].sum() / 3600
-    counts = sorted(networks["threads"].astype(int).unique())
-    threads = " or ".join(words.counted(int(count), "thread") for count in counts)
-    machines = ", ".join(networks["processor"].unique())
     return (
         f"commit{'s' * (len(commits) > 1)} {named}; {hours:.1f} hours of training, "
-        f"{words.counted(len(networks), 'run')} on {threads} each ({machines})"
+        f"{words.counted(len(networks), 'run')} on {words.machines(networks)} each"
     )
 
 

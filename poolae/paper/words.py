@@ -62,6 +62,13 @@ def listed(parts: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def machines(networks: pd.DataFrame) -> str:
+    """Say what each of these runs was trained on, such as "1 thread of AMD EPYC"."""
+    counts = sorted(networks["threads"].astype(int).unique())
+    threads = " or ".join(counted(int(count), "thread") for count in counts)
+    return f"{threads} of {listed(sorted(networks['processor'].unique()))}"
+
+
 def interval(row: Mapping) -> str:
     """Return an effect with its 95 % interval, if it has one, in its unit."""
     digits = claims.UNITS[row["unit"]].digits
@@ -212,8 +219,8 @@ def effects_in_words(effects: Mapping[str, pd.DataFrame], changes: Mapping | Non
     end = (
         f"From {seeds} everything stays open: a verdict takes {MIN_SEEDS}."
         if most < MIN_SEEDS
-        else f"Of {known.sum()} tests over {seeds}, {(first['p_holm'] < 0.05).sum()} stay below .05 "
-        "after Holm's correction."
+        else f"Of {known.sum()} tests over {seeds}, {(first['p_holm'] < 0.05).sum()} stay below "
+        ".05 after Holm's correction."
     )
     return "\n".join(lines) + f"\n\n{end}"
 
