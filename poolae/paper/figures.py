@@ -268,7 +268,7 @@ def effects_figure(effects: Mapping[str, pd.DataFrame]) -> Figure:
             ax.plot(one["effect"], row, "o", color="0.1", markerfacecolor=face, markersize=5)
         ax.set_yticks(range(count), frame.index)
         ax.set(xlabel=f"{label}, {unit}", ylim=(count - 0.5, -0.5))
-        ax.locator_params(axis="x", nbins=5)
+        ax.locator_params(axis="x", nbins=4)
         ax.grid(axis="y", visible=False)
     return figure
 
