@@ -42,7 +42,7 @@ def check_targets(folder):
         if not path.name.startswith(".") and not path.stem.endswith(".failed"):
             cells = nbformat.read(path, 4).cells
             assert all(c.execution_count for c in cells if c.cell_type == "code" and c.source)
-    for path in folder.rglob("run.json"):
+    for path in folder.glob("build/*/runs/*/run.json"):
         (run,) = runs.find(path.parents[2], [make_settings(int(path.parent.name[4]), **SMOKE)])
         run.network()
 
