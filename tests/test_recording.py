@@ -20,7 +20,9 @@ NAMES = ["pool0", "pool1", "pool2", "pool3", "skip", "pool1-steps9"]
 def copy(tmp_path, monkeypatch):
     """The committed numbers, where the test may add some, and folders for networks."""
     folder = tmp_path / "figures"
-    shutil.copytree(record.FIGURES, folder, ignore=shutil.ignore_patterns("networks", "*.svg", "*.xz"))
+    shutil.copytree(
+        record.FIGURES, folder, ignore=shutil.ignore_patterns("networks", "*.svg", "*.xz")
+    )
     for name in ("RESULTS", "IMAGES", "SAMPLES"):
         monkeypatch.setattr(record, name, folder / getattr(record, name).name)
     for module in (recording, runs):

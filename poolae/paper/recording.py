@@ -22,8 +22,16 @@ from poolae import data
 from poolae.files import NETWORKS, RUN_FILE, replacing
 from poolae.metrics.baselines import BASELINES
 from poolae.paper import claims, comparisons, facts, record
-from poolae.paper.study import MATCHED_CONTRASTS
-from poolae.settings import BANDED, DEPTHS, FAMILIES, PROFILES, Settings, UserError, from_name
+from poolae.settings import (
+    BANDED,
+    DEPTHS,
+    EFFORT,
+    FAMILIES,
+    PROFILES,
+    Settings,
+    UserError,
+    from_name,
+)
 from poolae.train import runs
 from poolae.train.precision import resolve
 from poolae.train.provenance import code_now, code_of, read, seal
@@ -159,16 +167,16 @@ def store(scores: pd.DataFrame, run: runs.Run, name: str) -> None:
     if s.split == s.seed:
         sources = {c for pair in claims.DIFFERENCES.values() for c in pair} | {*claims.METRICS}
         judged = [c for c in scores if c in sources or re.match(r"(gain|coherence)_\d+_\d", c)]
-        rows = scores.loc[
-            scores["arm"].isin(contrasted()), ["kind", "arm", "seed", "image", *judged]
-        ]
-        _merge(record.IMAGES, rows.assign(**where, split=s.split)[[*record.KEYS, "image", *judged]])
+        plain = (scores["kind"] == "network") & (not any(getattr(s, field) for field in EFFORT))
+        rows = scores.loc[plain | scores["arm"].isin(contrasted())]
+        rows = rows[["kind", "arm", "seed", "image", *judged]].assign(**where, split=s.split)
+        _merge(record.IMAGES, rows[[*record.KEYS, "image", *judged]])
 
 
 def contrasted() -> set[str]:
-    """Return the arms that a claim or the matched family's table contrasts."""
+    """Return the arms that a claim contrasts; beside them, tables contrast networks alone."""
     parts = (part for claim in claims.CLAIMS.values() for part in (*claim.parts, *claim.instead))
-    return set(chain(*MATCHED_CONTRASTS, *(part.arms for part in parts)))
+    return set(chain(*(part.arms for part in parts)))
 
 
 def on_record() -> pd.DataFrame:
