@@ -12,7 +12,7 @@ from poolae.paper import cards, record
 from poolae.train import runs
 from poolae.train.provenance import read, seal
 
-RECORDED = runs.recorded()
+RECORDED = [run.arm for run in runs.recorded()]
 
 
 @pytest.fixture(scope="module")

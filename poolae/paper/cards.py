@@ -35,7 +35,7 @@ def write_cards(folder: Path, study: comparisons.Comparison) -> list[Path]:
         What was written: without networks of record, no model card.
     """
     written = []
-    if networks := [runs.load(runs.OF_RECORD + arm) for arm in runs.recorded()]:
+    if networks := runs.recorded():
         written.append(_write(folder / "networks" / "README.md", "model_card", study, networks))
     return [*written, _write(folder / "datasheet.md", "datasheet", study, networks)]
 
@@ -51,7 +51,7 @@ def _write(path: Path, template: str, study: comparisons.Comparison, networks: l
         networks=[_described(run) for run in networks],
         one=networks[0].about if networks else None,
         scale=networks[0].settings.scale if networks else None,
-        baselines=_baselines(study),
+        baselines=study.baseline_means(words.ERROR).to_dict(),
         seeds=study.seeds,
         commits=words.listed(sorted(study.commits)),
         photographs=len(sources.manifest()),
@@ -74,9 +74,3 @@ def _described(run: runs.Run) -> dict:
         "bytes": file.stat().st_size,
         "sha256": run.about["files"][WEIGHTS],
     }
-
-
-def _baselines(study: comparisons.Comparison) -> dict[str, float]:
-    """Return the mean absolute error of each baseline of the record, mean over seeds."""
-    rows = study.compared[study.compared["kind"] == "baseline"]
-    return rows.groupby("arm", sort=False)[words.ERROR].mean().to_dict()

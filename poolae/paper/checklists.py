@@ -51,7 +51,7 @@ def _known() -> dict[str, object]:
         "largest": int(study.networks["parameters"].max()),
         "tested": study.networks["test_images"].agg(["min", "max"]),
         "photographs": len(manifest()),
-        "trained": _trained([runs.load(runs.OF_RECORD + arm) for arm in runs.recorded()]),
+        "trained": _trained(runs.recorded()),
         "trials": len(trials),
     }
 

@@ -90,7 +90,7 @@ def explorer_of_record(drawings: int = 3) -> ipywidgets.Widget:
     """
     from poolae.data.daisies import draw
 
-    found = [runs.load(runs.OF_RECORD + arm) for arm in runs.recorded()]
+    found = runs.recorded()
     size = found[0].settings.size
     shown = photographs_out_of_context(size) | {
         f"drawing {index + 1}": data.rgb_to_lab01(draw(index, size)) for index in range(drawings)

@@ -266,7 +266,8 @@ def answer(study: Scale) -> str:
         [
             words.in_short(study),
             _markdown(table.rename_axis("At equal depth and parameters").reset_index()),
-            f"Data: {study.data}; {study.scale}, {words.counted(study.seeds, 'seed')}. Differences "
+            f"Data: {study.data}; {study.scale}, {words.counted(study.seeds, 'seed')}; "
+            f"{_provenance(study)}. Differences "
             "with 95 % intervals; a positive one is a loss. A ΔE (CIEDE2000) of about 1 is the "
             "least that people see side by side. "
             f"The verdicts: {words.verdicts_in_words(study.ledger)}",

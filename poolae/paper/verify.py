@@ -107,8 +107,7 @@ def verify_networks(source: str) -> pd.DataFrame:
         If there are other pictures, or a network is not as it was committed.
     """
     rows = []
-    for arm in runs.recorded():
-        run = runs.load(runs.OF_RECORD + arm)
+    for run in runs.recorded():
         split = load_for(replace(run.settings, data=source))
         if not split.images.is_daisies:
             raise UserError(f"{source} does not hold the 764 daisies: give the folder that does.")

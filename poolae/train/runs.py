@@ -369,7 +369,7 @@ def load(name: str, results: str | os.PathLike | None = None) -> Run:
         If there is none of that name.
     """
     if name.startswith(OF_RECORD):
-        if not (arms := recorded()):
+        if not (arms := _recorded_arms()):
             raise UserError(f"{NETWORKS} holds no networks: they come with a checkout of poolae.")
         check_choice("The network of record", name, [OF_RECORD + arm for arm in arms])
         folder = NETWORKS / name.removeprefix(OF_RECORD)
@@ -379,8 +379,12 @@ def load(name: str, results: str | os.PathLike | None = None) -> Run:
     return find(results or results_folder("synthetic", "quick"), [from_name(name)])[0]
 
 
-def recorded() -> list[str]:
-    """Return the arms whose networks come with the checkout."""
+def recorded() -> list[Run]:
+    """Return the networks that come with the checkout, by arm."""
+    return [load(OF_RECORD + arm) for arm in _recorded_arms()]
+
+
+def _recorded_arms() -> list[str]:
     return sorted(path.parent.name for path in NETWORKS.glob(f"*/{RUN_FILE}"))
 
 

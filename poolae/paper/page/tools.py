@@ -54,6 +54,7 @@ def tools(
         If a network cannot be run in a browser.
     """
     rows, _ = representative_images(found)
+    published = [run for run in runs.recorded() if run.plain]
     return {
         "curves": describe_curves(arms, baselines),
         "samples": [
@@ -67,16 +68,11 @@ def tools(
         ],
         "networks": [
             describe_network(run) | {"of": of}
-            for of, some in {"record": of_record(), "report": found}.items()
+            for of, some in {"record": published, "report": found}.items()
             for run in some
         ],
         "photographs": photographs(),
     }
-
-
-def of_record() -> list[Run]:
-    """Return the published networks that come with the checkout, trained on photographs."""
-    return [runs.load(runs.OF_RECORD + arm) for arm in runs.recorded() if arm[:4] == "pool"]
 
 
 def describe_curves(arms: Mapping[str, np.ndarray], baselines: Mapping[str, np.ndarray]) -> dict:
