@@ -207,7 +207,9 @@ def test_abstract_and_key_figure_lead_and_are_not_repeated(page):
 
 
 def test_a_figure_of_record_is_not_said_to_be_of_this_run(page):
-    drawn = code("draw()", figure("x"), tags=["of-record"])
+    of_record = figure("x").data["text/html"]
+    of_record = of_record.replace("<figure", '<figure data-source="figures/results.csv"')
+    drawn = code("draw()", html(of_record))
     drawn.metadata.papermill = {"duration": 1.26}
     given = {"data": "daisies", "profile": "quick", "seeds": [0]}
     soup = page(a=[drawn], metadata={"a": {"papermill": {"parameters": given}}})

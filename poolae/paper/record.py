@@ -122,6 +122,8 @@ class Scale(Comparison):
         Of images.csv.xz.
     """
 
+    source = "figures/results.csv"
+
     def __init__(self, rows: pd.DataFrame, images: pd.DataFrame | None = None) -> None:
         # Contrasts are made where each seed has a split of its own.
         self.means = rows[rows["seed"] == rows["split"]].copy().assign(image="all")

@@ -35,7 +35,7 @@ UNQUOTED = " !'()*+,/:;=@[]{}|^~$?`"  # what may stand in a data URI in an attri
 SHORT = 20  # characters that a cell keeps on one line: an interval, an arm's name
 
 
-def show(fig: Figure, name: str, caption: str, alt: str) -> None:
+def show(fig: Figure, name: str, caption: str, alt: str, source: str = "") -> None:
     """Close a matplotlib figure and display it with its caption and alternative text.
 
     Parameters
@@ -48,6 +48,8 @@ def show(fig: Figure, name: str, caption: str, alt: str) -> None:
         Plain text that says what is seen.
     alt
         What a reader who cannot see the figure needs to know of it.
+    source
+        The committed file that its numbers are from, if they are not of the runs at hand.
 
     Raises
     ------
@@ -56,13 +58,17 @@ def show(fig: Figure, name: str, caption: str, alt: str) -> None:
     """
     from matplotlib import pyplot as plt
 
-    html = figure_html(fig, name, caption, alt)
+    html = _of(source, figure_html(fig, name, caption, alt))
     plt.close(fig)
     _display({"text/html": html, "text/plain": f"[Figure {name}: {alt}]"})
 
 
 def table(
-    frame: DataFrame, name: str, caption: str, formats: Mapping[Any, Format] | None = None
+    frame: DataFrame,
+    name: str,
+    caption: str,
+    formats: Mapping[Any, Format] | None = None,
+    source: str = "",
 ) -> None:
     """Display a data frame as a captioned table.
 
@@ -76,6 +82,8 @@ def table(
         Plain text that says what is listed.
     formats
         For a column, a format specification such as ``".3f"`` or a function of the value.
+    source
+        As in `show`.
 
     Raises
     ------
@@ -83,7 +91,7 @@ def table(
         If `name` is not of lower-case letters, digits and hyphens, or `formats` names a column
         that `frame` does not have.
     """
-    html = table_html(frame, name, caption, formats)
+    html = _of(source, table_html(frame, name, caption, formats))
     _display({"text/html": html, "text/plain": f"{caption}\n{frame}"})
 
 
@@ -204,6 +212,10 @@ def _stack(fig: Figure) -> None:
         ax.tick_params(labelleft=True)
         ax.set_ylabel(ax.get_ylabel() or names[row])
     fig.set_figheight(fig.get_figheight() * grid.ncols)
+
+
+def _of(source: str, html: str) -> str:
+    return html.replace("<figure", f'<figure data-source="{escape(source)}"', 1) if source else html
 
 
 def _identifier(kind: str, name: str) -> str:

@@ -71,6 +71,8 @@ class Comparison:
         Whether they are the original's photographs, which its claims are about.
     trained
         A row per network and seed: what `comparisons.surface` takes.
+    source
+        The committed file that they are from, if they are not of runs at hand.
     """
 
     scores: pd.DataFrame
@@ -79,6 +81,7 @@ class Comparison:
     commits: set[str]
     is_daisies: bool
     trained: pd.DataFrame
+    source: str = ""
     mixtures: pd.DataFrame | None = None
 
     @cached_property

@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from poolae.files import replacing
 from poolae.paper.page.execute import fault_in
-from poolae.paper.page.number import REFERENCES, finish, mathml, slug
+from poolae.paper.page.number import BETWEEN, REFERENCES, finish, mathml, slug
 from poolae.paper.show import table_html
 from poolae.settings import UserError
 
@@ -129,8 +129,6 @@ def _stamp(notebook: NotebookNode, cell: NotebookNode) -> str:
     seeds = given.get("seeds") or ([given["seed"]] if "seed" in given else [])
     seconds = cell.metadata.get("papermill", {}).get("duration")
     lasted = f"drawn in {_lasting(seconds)}" if seconds is not None else ""
-    if "of-record" in cell.metadata.get("tags", []):  # whatever the notebook was executed for
-        return "\N{NO-BREAK SPACE}· ".join(filter(None, ["numbers of figures/results.csv", lasted]))
     facts = [
         f"commit {commit}" if commit != "unknown" else "",
         # Of a folder its name: where it lies is nobody else's business.
@@ -140,7 +138,7 @@ def _stamp(notebook: NotebookNode, cell: NotebookNode) -> str:
         about.get("processor", "") + (f" ({device}, {about['precision']})" if device else ""),
         lasted,
     ]
-    return "\N{NO-BREAK SPACE}· ".join(filter(None, facts))
+    return BETWEEN.join(filter(None, facts))
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -23,6 +23,7 @@ from poolae.paper.page.themed import DRAWING, themed
 from poolae.settings import UserError
 
 REFERENCES = REFERENCE / "citations.toml"
+BETWEEN = "\N{NO-BREAK SPACE}· "  # the parts of a stamp
 LONGEST = 25  # rows of a table; one with more is folded
 
 # What stands for the number in JupyterLab, which knows none.
@@ -69,11 +70,14 @@ def _stamp_figures(main: Tag) -> None:
     """Put the stamp of its cell, with a link to the cell's code, under each figure and table."""
     for outputs in main(class_="outputs", attrs={"data-stamp": True}):
         stamp, code = outputs.attrs.pop("data-stamp"), outputs.attrs.pop("data-code")
-        stamp = escape(f"\N{NO-BREAK SPACE}· {stamp}" if stamp else "")
         for figure in outputs.select(CAPTIONED):
+            parts = stamp.split(BETWEEN) if stamp else []
+            if source := figure.attrs.pop("data-source", ""):  # whatever runs are at hand
+                parts = [f"numbers of {source}", *(p for p in parts if p.startswith("drawn in"))]
+            said = escape("".join(BETWEEN + part for part in parts))
             line = _nodes(
                 f'<small class="stamp"><a class="its-code" href="#{code}" '
-                f'title="{escape(_where(figure))}">Code</a>{stamp}</small>'
+                f'title="{escape(_where(figure))}">Code</a>{said}</small>'
             )
             # A caption has to be the first or the last of its figure, so the line joins it there.
             (figure if "table" in figure.get("class", []) else figure.figcaption).extend(line)
