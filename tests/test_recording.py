@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poolae import UserError, make_settings
-from poolae.paper import claims, comparisons, record, recording
+from poolae import UserError, data, make_settings
+from poolae.paper import claims, comparisons, record, recording, verify
 from poolae.settings import from_name
 from poolae.train import runs
+from poolae.train.provenance import seal
 
 SMALL = dict(profile="smoke", precision="float32")
 NAMES = ["pool0", "pool1", "pool2", "pool3", "skip", "pool1-steps9"]
@@ -119,6 +120,24 @@ def test_the_networks_of_record_colourise_in_a_fresh_clone(copy, trained, monkey
     shutil.rmtree(copy / "networks")
     with pytest.raises(UserError, match="holds no networks: they come with a checkout"):
         runs.load("record/pool1")
+
+
+def test_networks_of_record_are_scored_again_on_the_photographs_alone(copy, trained, monkeypatch):
+    results, wanted = trained
+    run = runs.find(results, wanted)[1]
+    recording.write_network(run, "synthetic")
+    with pytest.raises(UserError, match="synthetic does not hold the 764 daisies"):
+        verify.verify_networks("synthetic")
+    split = data.load_for(run.settings)
+    as_if = SimpleNamespace(**vars(split) | {"images": SimpleNamespace(is_daisies=True)})
+    monkeypatch.setattr(verify, "load_for", lambda settings: as_if)
+    monkeypatch.setattr(runs, "score", lambda found, _, score=runs.score: score(found, split))
+    assert verify.verify_networks("daisies")["same"].all()
+    about = runs.load("record/pool1").about
+    about["scores"]["ciede2000"] *= 1.0001
+    seal(copy / "networks" / "pool1", about)
+    compared = verify.verify_networks("daisies")
+    assert list(compared.loc[~compared["same"], "metric"]) == ["ciede2000"]
 
 
 @pytest.mark.fault("a run of record from uncommitted code", "refused; one sentence with a way on")
