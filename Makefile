@@ -36,8 +36,8 @@ BANDS      := $(foreach b,4 8 16,$(foreach d,0 1 2 3,pool$d-band$b-seed0))
 seeded      = $(foreach s,$(wordlist 1,$1,$(SEEDS)),$(2:%=%-seed$s))
 TWELVE      = $(call seeded,99,$(MATCHED) lossless-ungrouped)
 SURFACE     = $(sort $(call seeded,3,$(foreach a,pool0 pool1 pool3 matched0 matched3 dilated,$(addprefix $a-,$(EFFORTS)))) \
-              $(call seeded,6,$(foreach a,matched3 dilated,$a-steps1600 $a-steps1600-early)))
-EFFORTS    := images143 steps1600 images143-steps1600 steps1600-early
+              $(call seeded,6,$(foreach a,matched0 dilated,$a-images143 $a-images143-early)))
+EFFORTS    := images143 steps1600 images143-steps1600
 OPERATORS   = $(call seeded,6,$(addprefix matched3-,$(HALVING))) \
               $(call seeded,3,$(foreach d,1 2,$(addprefix matched$d-,$(HALVING))))
 HALVING    := max2 max5 average blur

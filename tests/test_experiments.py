@@ -169,7 +169,7 @@ def test_the_record_of_the_check_is_with_the_run(study):
 def test_the_groups_of_the_makefile_name_runs():
     counts = {
         "TWELVE": 90,
-        "SURFACE": 84,
+        "SURFACE": 72,
         "OPERATORS": 48,
         "UPSAMPLERS": 18,
         "AREAS": 20,
