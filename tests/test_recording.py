@@ -1,6 +1,9 @@
 """Runs are put on record one by one, beside what is there, and come back in a fresh clone."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +14,9 @@ from poolae import UserError, data, make_settings
 from poolae.paper import claims, comparisons, record, recording, verify
 from poolae.settings import from_name
 from poolae.train import runs
-from poolae.train.provenance import seal
+from poolae.train.provenance import code_now, seal
 
+ROOT = Path(__file__).parents[1]
 SMALL = dict(profile="smoke", precision="float32")
 NAMES = ["pool0", "pool1", "pool2", "pool3", "skip", "pool1-steps9"]
 
@@ -157,6 +161,24 @@ def test_runs_of_other_code_are_not_added(copy, trained, monkeypatch):
         recording.add_missing(results, wanted, "synthetic")
     other = [make_settings(1, **SMALL, data="elsewhere")]
     assert recording.unrecorded(other, "tulips") == other  # those stand apart
+
+
+def test_the_record_can_be_gone_on_with():
+    """Else begin a record anew, or see `provenance.EQUAL`."""
+    codes = record.read_results().query("profile == 'standard'")["code"].dropna()
+    assert set(codes) == {code_now()}
+
+
+def test_two_checkouts_that_train_otherwise_are_told_apart(tmp_path):
+    shutil.copytree(ROOT / "poolae", tmp_path / "poolae")
+    loop = tmp_path / "poolae" / "train" / "loop.py"
+    command = [sys.executable, ROOT / "tests" / "same_code.py", tmp_path, "pool1-seed0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "6 of 6 trainings are equal to the last digit.\n")
+    loop.write_text(loop.read_text("utf-8").replace("round(0.3 *", "round(0.2 *"), "utf-8")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "0 of 6 trainings are equal" in done.stdout
+    assert "differs: pool1-seed0 float32 early\n" in done.stdout
 
 
 def test_runs_in_another_precision_are_not_added(copy, trained):

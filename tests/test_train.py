@@ -252,6 +252,26 @@ def test_muon_orthogonalises_each_kernel():
     assert values.shape == (8,) and values.min() > 0.5 and values.max() < 1.5
 
 
+@pytest.mark.parametrize("seconds", [0.5, 30])
+def test_a_watched_run_is_seen_every_few_seconds(tmp_path, images, monkeypatch, capsys, seconds):
+    now, seen = [0.0], []
+
+    class Clock:
+        monotonic = perf_counter = staticmethod(lambda: now[0])
+
+    def step(*_):
+        now[0] += seconds
+        return torch.tensor(0.1)
+
+    monkeypatch.setattr(loop, "time", Clock)
+    monkeypatch.setattr(loop, "training_step", step)
+    given = *images, images[0][0], tmp_path / "c.pt"
+    loop.fit(tiny(steps=400), *given, watch=lambda step, _: seen.append(now[0]))
+    assert np.diff([0, *seen]).max() <= max(seconds, 5) and seen[-1] == now[0]
+    # Lines, which nobody looks away from, become rarer.
+    assert len(capsys.readouterr().out.splitlines()) <= 8 + now[0] / 60
+
+
 @pytest.mark.fault("a slow disk", "checkpoints take 2 % of the training time at most")
 def test_checkpoints_take_a_fiftieth_of_the_time(tmp_path, images, monkeypatch):
     # On a clock of its own: a step takes six seconds, a checkpoint ten.

@@ -1,7 +1,7 @@
-"""Training: one loop that reads from top to bottom, and stops and resumes anywhere.
+"""Training: data, network, optimiser, step, checkpoint, and the loop that puts them together.
 
 What a step does depends only on the settings, the data and the step's number,
-so that a run that was interrupted ends as one that never was.
+so that a run that was interrupted ends as one that never was. Read it from top to bottom.
 """
 
 from __future__ import annotations
@@ -32,24 +32,16 @@ from poolae.train.precision import choose
 
 __all__ = ["device", "fit", "snapshot_steps"]
 
-SNAPSHOTS = 20  # pictures along the loss curve
-CHECKS = 10  # of early stopping; each costs about ten steps of 16 images
 NORMALISED = 320  # images that batch normalisation is estimated from for averaged weights
 CHECKPOINT_SECONDS = 20.0  # at least this long between two checkpoints ...
 CHECKPOINT_SHARE = 0.02  # ... and at most this share of the time spent on writing them
+SNAPSHOTS = 20  # pictures along the loss curve
+CHECKS = 10  # of early stopping; each costs about ten steps of 16 images
+WATCH_SECONDS = 3.0  # between two looks at a run, if its steps are shorter
+SAY_SECONDS = 2.0, 60.0  # between the first two lines about a run, and at most
 
 
-def device() -> torch.device:
-    """Return the accelerator that PyTorch finds (CUDA, MPS, ...), or else the CPU.
-
-    A PyTorch that was built for CUDA names it on machines without a GPU, too, unless asked.
-    """
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-
-
-def snapshot_steps(steps: int, count: int = SNAPSHOTS) -> list[int]:
-    """Return the (at most) `count` evenly spaced steps after which a picture is kept."""
-    return sorted({math.ceil(steps * (k + 1) / count) for k in range(count)})
+# Data ---------------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=1)  # it takes milliseconds from 100,000 images on
@@ -101,33 +93,6 @@ def crop_side(size: int) -> int:
     return max(size // 2 // 8 * 8, min(size, 8))
 
 
-def learning_rate_factor(settings: Settings, step: int) -> float:
-    """Return the factor on the peak learning rate: linear warm-up over 30 %, then cosine to 0."""
-    if not settings.one_cycle:
-        return 1.0
-    warm_up = max(1, round(0.3 * settings.steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, settings.steps - warm_up)))
-
-
-def make_average(network: Autoencoder, settings: Settings) -> AveragedModel | None:
-    """Return the exponential moving average of the weights, where the settings ask for one."""
-    if not settings.averaging:
-        return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
-
-
-def predictor(network: Autoencoder, average: AveragedModel | None, lightness) -> Autoencoder:
-    """Return what predicts: the network, or its average, normalised by training images again."""
-    if average is None:
-        return network
-    place = next(network.parameters()).device
-    pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
-    update_bn([parallel.share(picture).to(place) for picture in pictures], average.module)
-    return average.module
-
-
 def to_batch(
     lightness, chroma, rows, mirrored, place, corners=None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -147,6 +112,76 @@ def to_batch(
     return tuple(batch)
 
 
+def batch_of(settings, lightness, chroma, step, place) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return this process's share of the images of a step: lightness and chroma, at `place`."""
+    rows, mirrored = batch_rows(settings, len(lightness), step)
+    corners = crop_corners(settings, len(rows), step)
+    if corners is not None:
+        corners = parallel.share(corners)
+    rows, mirrored = parallel.share(rows), parallel.share(mirrored)
+    return to_batch(lightness, chroma, rows, mirrored, place, corners)
+
+
+# Network ------------------------------------------------------------------------------------------
+
+
+def device() -> torch.device:
+    """Return the accelerator that PyTorch finds (CUDA, MPS, ...), or else the CPU.
+
+    A PyTorch that was built for CUDA names it on machines without a GPU, too, unless asked.
+    """
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def make_network(settings: Settings, place: torch.device) -> Autoencoder:
+    """Return the network that a run starts with, laid out as is fastest at `place`."""
+    network = build_for(settings)
+    if settings.midrange_output:
+        network.start_from(0.5)
+    parallel.adapt(network)
+    return network.to(place, memory_format=choose(place, settings.precision).layout)
+
+
+def make_average(network: Autoencoder, settings: Settings) -> AveragedModel | None:
+    """Return the exponential moving average of the weights, where the settings ask for one."""
+    if not settings.averaging:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
+
+
+def predictor(network: Autoencoder, average: AveragedModel | None, lightness) -> Autoencoder:
+    """Return what predicts: the network, or its average, normalised by training images again."""
+    if average is None:
+        return network
+    place = next(network.parameters()).device
+    pictures = torch.from_numpy(lightness[:NORMALISED]).split(64)
+    update_bn([parallel.share(picture).to(place) for picture in pictures], average.module)
+    return average.module
+
+
+# Optimiser ----------------------------------------------------------------------------------------
+
+
+def learning_rate_factor(settings: Settings, step: int) -> float:
+    """Return the factor on the peak learning rate: linear warm-up over 30 %, then cosine to 0."""
+    if not settings.one_cycle:
+        return 1.0
+    warm_up = max(1, round(0.3 * settings.steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, settings.steps - warm_up)))
+
+
+def set_learning_rate(optimisers: Sequence, factor: float) -> None:
+    """Give every optimiser this factor of its peak learning rate."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+# Step ---------------------------------------------------------------------------------------------
+
+
 def training_step(network, optimisers, settings: Settings, x, y) -> torch.Tensor:
     """Take one optimiser step on lightness `x` and chroma `y`; return the L1 loss before it."""
     network.train()
@@ -163,6 +198,9 @@ def training_step(network, optimisers, settings: Settings, x, y) -> torch.Tensor
     for optimiser in optimisers:
         optimiser.step()
     return loss.detach()
+
+
+# Checkpoint ---------------------------------------------------------------------------------------
 
 
 def save_checkpoint(path: Path, learners: Sequence, step: int, history, about: dict) -> None:
@@ -233,6 +271,14 @@ def held_interrupts() -> Iterator[list[bool]]:
             signal.signal(signal.SIGINT, before)
 
 
+# The loop -----------------------------------------------------------------------------------------
+
+
+def snapshot_steps(steps: int, count: int = SNAPSHOTS) -> list[int]:
+    """Return the (at most) `count` evenly spaced steps after which a picture is kept."""
+    return sorted({math.ceil(steps * (k + 1) / count) for k in range(count)})
+
+
 def fit(
     settings: Settings,
     lightness: np.ndarray,
@@ -259,7 +305,7 @@ def fit(
     fingerprint
         Digest of data and code.
     watch
-        Called with the number of steps done and the history, now and then and at the end.
+        Called with the number of steps done and the history, every few seconds and at the end.
     validation
         Lightness and chroma by which early stopping chooses, where the settings ask for it.
 
@@ -277,11 +323,7 @@ def fit(
         If the loss is not finite, or a checkpoint cannot be written.
     """
     place, checkpoint = device(), Path(checkpoint)
-    network = build_for(settings)
-    if settings.midrange_output:
-        network.start_from(0.5)
-    parallel.adapt(network)
-    network = network.to(place, memory_format=choose(place, settings.precision).layout)
+    network = make_network(settings, place)
     optimisers, average = make_optimisers(network, settings), make_average(network, settings)
     best = copy.deepcopy(network) if settings.early else None
     learners = [network, *optimisers, *filter(None, [average, best])]
@@ -306,20 +348,13 @@ def fit(
         if first:
             save_checkpoint(checkpoint, learners, step, history, about)
 
-    saved = said = time.monotonic()
-    save_cost, pause = 0.0, 2.0
+    saved = said = seen = time.monotonic()
+    save_cost, (pause, longest) = 0.0, SAY_SECONDS
     with held_interrupts() as interrupts:
         while step < settings.steps:
             began = time.perf_counter()
-            rows, mirrored = batch_rows(settings, len(lightness), step)
-            corners = crop_corners(settings, len(rows), step)
-            if corners is not None:
-                corners = parallel.share(corners)
-            rows, mirrored = parallel.share(rows), parallel.share(mirrored)
-            x, y = to_batch(lightness, chroma, rows, mirrored, place, corners)
-            for optimiser in optimisers:
-                for group in optimiser.param_groups:
-                    group["lr"] = group["initial_lr"] * learning_rate_factor(settings, step)
+            x, y = batch_of(settings, lightness, chroma, step, place)
+            set_learning_rate(optimisers, learning_rate_factor(settings, step))
             loss = training_step(network, optimisers, settings, x, y).item()
             if average:
                 average.update_parameters(network)
@@ -336,20 +371,19 @@ def fit(
                 picture = torch.from_numpy(shown[None]).to(place)
                 history["snapshots"][kept.index(step)] = network.predict(picture)[0].cpu()
             if step in checked:
-                candidate, errors = (
-                    predictor(network, average, lightness),
-                    history["validation"][:, 1],
-                )
+                candidate = predictor(network, average, lightness)
                 error = np.abs(candidate.predict_array(validation[0]) - validation[1]).mean()
+                errors = history["validation"][:, 1]
                 if not (errors <= error).any():
                     best.load_state_dict(candidate.state_dict())
                 errors[checked.index(step)] = error
             now = time.monotonic()
             if first and now - said > pause:
                 print(progress_line(settings, history, started, step), flush=True)
-                if watch:
-                    watch(step, history)
-                said, pause = now, min(60.0, 2 * pause)
+                said, pause = now, min(longest, 2 * pause)
+            if first and watch and now - seen > WATCH_SECONDS:
+                watch(step, history)
+                seen = time.monotonic()
             if now - saved > max(CHECKPOINT_SECONDS, save_cost / CHECKPOINT_SHARE):
                 save()
                 saved = time.monotonic()
