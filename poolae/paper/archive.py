@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from poolae.files import RUN_FILE, replacing
+from poolae.paper.cards import template
 from poolae.settings import BANDED, Settings, UserError
 from poolae.train import runs
 
@@ -25,30 +26,6 @@ KINDS = {
     ".md": "text/markdown",
     ".yml": "application/yaml",
 }
-
-README = """# {name}
-
-Open `report.html` in a browser: it needs nothing else. The notebooks beside it are what it was
-rendered from; `baselines/` holds the baselines' scores of each test image, and `runs/` what each
-network's run says of itself, its scores and its losses. In `provenance/` are the commit of each
-run and notebook, the packages of the checkout that packed this, its licence, and how to cite it.
-
-{made}
-Check the files by `sha256sum -c SHA256SUMS`; `ro-crate-metadata.json` describes them, as an
-RO-Crate.
-
-{pictures}
-"""
-DRAWN = (
-    "The daisies are drawn by the code. A few photographs in the page and the notebooks come with "
-    "scikit-image."
-)
-PHOTOGRAPHED = (
-    "The photographs that were trained and tested on ({data}) are not in this archive, but the "
-    "page and the notebooks show some of them, which its licence does not cover: see that you may "
-    "show them before you pass it on. The notebooks, inputs.json and each run.json name the folder "
-    "that they lay in."
-)
 
 
 def write_archive(
@@ -78,17 +55,19 @@ def write_archive(
     drawn = source == "synthetic" or source.startswith(BANDED)
     data = source.rstrip("/").rpartition("/")[2]  # of a folder its name, not where it lies
     given = {key.upper(): _worded(value) for key, value in {**parameters, "data": data}.items()}
-    pictures = DRAWN if drawn else PHOTOGRAPHED.format(data=data)
     command = " ".join(f'{key}="{value}"' for key, value in given.items())
     texts = {
         "name": f"{about['name']} ({results.name})",
         "made": f"Made by `make report {command}` and finished on {made['end'][:10]}.",
-        "pictures": pictures,
     }
-    files["README.md"] = README.format_map(texts).encode()
+    readme = template("archive").make_module({**texts, "drawn": drawn, "data": data})
+    files["README.md"] = str(readme).encode()
     for name in PACKED:
         files[f"provenance/{name}"] = (ROOT / name).read_bytes()
-    crate = json.dumps(describe(files, about, given, {**made, **texts}), indent=1)
+    crate = json.dumps(
+        describe(files, about, given, {**made, **texts, "pictures": readme.pictures.strip()}),
+        indent=1,
+    )
     files[CRATE] = crate.encode()
     sums = [f"{_digest(content)}  {name}\n" for name, content in sorted(files.items())]
     files[SUMS] = "".join(sums).encode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from poolae.data import daisies, sources
 from poolae.files import REFERENCE, replacing
@@ -40,14 +40,19 @@ def write_cards(folder: Path, study: comparisons.Comparison) -> list[Path]:
     return [*written, _write(folder / "datasheet.md", "datasheet", study, networks)]
 
 
-def _write(path: Path, template: str, study: comparisons.Comparison, networks: list) -> Path:
+def template(name: str) -> Template:
+    """Return what `reference/{name}.md.j2` holds, in which a value that lacks is an error."""
     environment = Environment(
         loader=FileSystemLoader(REFERENCE),
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    text = environment.get_template(f"{template}.md.j2").render(
+    return environment.get_template(f"{name}.md.j2")
+
+
+def _write(path: Path, name: str, study: comparisons.Comparison, networks: list) -> Path:
+    text = template(name).render(
         networks=[_described(run) for run in networks],
         one=networks[0].about if networks else None,
         scale=networks[0].settings.scale if networks else None,

@@ -7,7 +7,7 @@ and Ito, which readers with any colour vision can tell apart; baselines are grey
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -65,6 +65,7 @@ STAGE_NAMES = {
     "deconv": "transposed convolution, ReLU, BatchNorm",
     "output": "output convolution",
 }
+TELEPHONE = 3.9  # inches
 STYLE = {
     "figure.dpi": 100,
     "figure.facecolor": "white",
@@ -94,11 +95,19 @@ def arm_colour(arm: str) -> str:
     return ARM_COLOURS.get(re.sub("-(published|cleared)$", "", arm), "0.35")
 
 
-def new_figure(width: float = 7.2, height: float = 4.0) -> Figure:
-    """Return an empty figure of this size in inches, and turn on the paper's style."""
+def new_figure(
+    width: float = 7.2, height: float = 4.0, narrow: Callable[[], Figure] | None = None
+) -> Figure:
+    """Return an empty figure of this size in inches, and turn on the paper's style.
+
+    `narrow` draws it another way, `TELEPHONE` wide, where putting its axes below one another would
+    not do.
+    """
     mpl.rcdefaults()  # whatever a user's own matplotlibrc says
     mpl.rcParams.update(STYLE)
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.narrow = narrow
+    return figure
 
 
 def label_ends(ax: Axes) -> Axes:
@@ -428,7 +437,7 @@ def colours_figure(described: Mapping[str, Mapping]) -> Figure:
     return figure
 
 
-def architecture(stages: Sequence, size: int, ax: Axes | None = None) -> Axes:
+def architecture_figure(stages: Sequence, size: int) -> Figure:
     """Draw a network as a row of boxes, from the record that its building left.
 
     A box is what a stage yields: as high and deep as the map's side, as wide as
@@ -440,37 +449,53 @@ def architecture(stages: Sequence, size: int, ax: Axes | None = None) -> Axes:
         `Autoencoder.stages`.
     size
         Side of the input, pixels.
-    ax
-        To draw on; a new figure where there is none.
     """
-    if ax is None:
-        ax = new_figure(10, 2.1).add_subplot()
-    x, seen = 0.0, {}
-    for stage in stages:
-        if stage.kind in ("keep", "add"):  # they yield what they are given
-            continue
-        side = size / stage.reduction
-        wide, lean = 1.1 * np.sqrt(stage.out_channels), 0.32 * side
-        low = (size - side) / 2
-        face = STAGE_COLOURS[stage.kind]
-        corners = np.array([(0, 0), (wide, 0), (wide, side), (0, side)]) + (x, low)
-        top = np.array([(0, side), (wide, side), (wide + lean, side + lean), (lean, side + lean)])
-        flank = np.array([(wide, 0), (wide + lean, lean), (wide + lean, side + lean), (wide, side)])
-        for shape, shade in ((corners, 1.0), (top + (x, low), 0.94), (flank + (x, low), 0.86)):
-            patch = Polygon(
-                shape,
-                facecolor=np.array(mpl.colors.to_rgb(face)) * shade,
-                edgecolor="0.25",
-                linewidth=0.6,
-                label=None if stage.kind in seen else STAGE_NAMES[stage.kind],
-            )
-            ax.add_patch(patch)
-            seen.setdefault(stage.kind, patch)
-        ax.text(x + wide / 2, low - 4, stage.out_channels, ha="center", va="top", fontsize=7)
-        x += wide + max(0.5 * lean, 3) + 6
-    ax.set(xlim=(-3, x + 0.3 * size), ylim=(-14, 1.36 * size), aspect="equal")
-    ax.set_axis_off()
-    ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, fontsize=7.5, handlelength=1.2
+    stages = [stage for stage in stages if stage.kind not in ("keep", "add")]  # they yield no map
+    lines = 1 + len(stages) // 8  # on a telephone
+
+    def narrow() -> Figure:
+        return _draw_architecture(new_figure(TELEPHONE, 1 + lines), lines, stages, size)
+
+    figure = new_figure(10, 2.1, narrow)
+    return _draw_architecture(figure, 1, stages, size)
+
+
+def _draw_architecture(figure: Figure, lines: int, stages: Sequence, size: int) -> Figure:
+    """Draw the boxes in so many lines below one another, with one legend for all."""
+    axes = figure.subplots(lines, 1, sharex=True, squeeze=False)[:, 0]
+    wide, seen = 0.0, {}
+    for ax, part in zip(axes, np.array_split(np.arange(len(stages)), lines), strict=True):
+        x = 0.0
+        for stage in (stages[k] for k in part):
+            x = _draw_box(ax, x, stage, size, seen)
+        wide = max(wide, x)
+    for ax in axes:
+        ax.set(xlim=(-3, wide + 0.3 * size), ylim=(-14, 1.36 * size), aspect="equal")
+        ax.set_axis_off()
+    axes[-1].legend(
+        handles=seen.values(),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=3 if figure.get_figwidth() > TELEPHONE else 2,
+        fontsize=7.5,
+        handlelength=1.2,
     )
-    return ax
+    return figure
+
+
+def _draw_box(ax: Axes, x: float, stage, size: int, seen: dict) -> float:
+    """Draw what a stage yields from `x` on, note the first of its kind, return where it ends."""
+    side = size / stage.reduction
+    wide, lean = 1.1 * np.sqrt(stage.out_channels), 0.32 * side
+    low = (size - side) / 2
+    face = np.array(mpl.colors.to_rgb(STAGE_COLOURS[stage.kind]))
+    front = np.array([(0, 0), (wide, 0), (wide, side), (0, side)])
+    top = np.array([(0, side), (wide, side), (wide + lean, side + lean), (lean, side + lean)])
+    flank = np.array([(wide, 0), (wide + lean, lean), (wide + lean, side + lean), (wide, side)])
+    for shape, shade in ((front, 1.0), (top, 0.94), (flank, 0.86)):
+        label = None if stage.kind in seen else STAGE_NAMES[stage.kind]
+        style = dict(facecolor=face * shade, edgecolor="0.25", linewidth=0.6, label=label)
+        patch = ax.add_patch(Polygon(shape + (x, low), **style))
+        seen.setdefault(stage.kind, patch)
+    ax.text(x + wide / 2, low - 4, stage.out_channels, ha="center", va="top", fontsize=7)
+    return x + wide + max(0.5 * lean, 3) + 6

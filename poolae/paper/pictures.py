@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -105,7 +106,7 @@ def picture_grid(
     across, down = max(map(len, rows)), len(rows)
     left, top = (1.1 if labels else 0.0), (0.25 if columns else 0.0)
     width, height = left + side * across, top + side * down
-    figure = figures.new_figure(width, height)
+    figure = figures.new_figure(width, height, lambda: _narrow_grid(rows, columns, labels, side))
     figure.set_layout_engine("none")
     places = [
         (left + (j + 0.02) * side, height - top - (i + 0.98) * side, picture)
@@ -121,6 +122,39 @@ def picture_grid(
     for i, label in enumerate(labels):
         at = left + 0.02 * side, height - top - (i + 0.5) * side
         ax.annotate(label, at, (-6, 0), ha="right", va="center", **style)
+    return figure
+
+
+def _narrow_grid(rows, columns, labels, side: float) -> Figure:
+    """Draw the pictures of `picture_grid` as wide as a telephone: its rows become a few lines each.
+
+    Above each picture stands its heading, above each row its label.
+    """
+    across = max(map(len, rows))
+    lines = -(-across // 4)
+    each = -(-across // lines)
+    side = min(figures.TELEPHONE / each, side)
+    wrapped = [textwrap.fill(heading, round(15 * side)) for heading in columns]
+    over = 0.05 + 0.13 * max((heading.count("\n") + 1 for heading in wrapped), default=0)
+    label = 0.28 if labels else 0.05
+    block = label + lines * (side + over)
+    height = block * len(rows)
+    figure = figures.new_figure(each * side, height)
+    figure.set_layout_engine("none")
+    places, texts = [], []
+    for i, row in enumerate(rows):
+        top = height - i * block
+        texts += [(0.02 * side, top - 0.2, labels[i], "left", "bold")] if labels else []
+        for j, picture in enumerate(row):
+            line, at = divmod(j, each)
+            y = top - label - (line + 1) * (side + over)
+            if picture is not None:
+                places.append(((at + 0.02) * side, y + 0.02 * side, picture))
+            if columns and (picture is not None or not i):
+                texts.append(((at + 0.5) * side, y + side + 0.02, wrapped[j], "center", "normal"))
+    ax = _place(figure, places, 0.96 * side)
+    for x, y, text, where, weight in texts:
+        ax.text(x, y, text, ha=where, va="bottom", weight=weight, fontsize=7.5)
     return figure
 
 
@@ -166,9 +200,20 @@ def progress_figure(
     colour
         Of the curve.
     """
-    n, side = len(steps), 0.46
+    every = -(-len(steps) // 5)  # on a telephone
+    few = slice((len(steps) - 1) % every, None, every)
+    given = losses, steps[few], lightness, truth, snapshots[few], colour
+    side = figures.TELEPHONE / (len(steps[few]) + 1.9)
+    figure = figures.new_figure(0, 0, lambda: _draw_progress(figures.new_figure(), side, *given))
+    return _draw_progress(figure, 0.46, losses, steps, lightness, truth, snapshots, colour)
+
+
+def _draw_progress(
+    figure: Figure, side: float, losses, steps, lightness, truth, snapshots, colour
+) -> Figure:
+    n = len(steps)
     width, height = side * (n + 1.9), 5 * side + 2.6
-    figure = figures.new_figure(width, height)
+    figure.set_size_inches(width, height)
     figure.set_layout_engine("none")
     left = 1.55 * side
     low, high = 3 * side + 0.8, height - 3 * side - 1
@@ -186,7 +231,7 @@ def progress_figure(
         for row, picture in enumerate(looks_of(lightness, chroma))
     ]
     strip = _place(figure, places, 0.94 * side)
-    style = dict(va="center", fontsize=8, textcoords="offset points")
+    style = dict(va="center", fontsize=8, textcoords="offset points", annotation_clip=False)
     for row, label in enumerate(("colour", "a", "b")):
         strip.annotate(label, (xs[0], (2 - row + 0.47) * side + 0.1), (-4, 0), ha="right", **style)
     strip.annotate("truth", (left - 0.55 * side, 3 * side + 0.17), (0, 0), ha="center", **style)

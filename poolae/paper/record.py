@@ -59,8 +59,8 @@ def draw_figures() -> list[Path]:
 
     drawn = []
     for depth in DEPTHS:
-        ax = figures.architecture(build(depth).stages, 128)
-        drawn.append(_save(ax.figure, f"architecture-pool{depth}.svg"))
+        figure = figures.architecture_figure(build(depth).stages, 128)
+        drawn.append(_save(figure, f"architecture-pool{depth}.svg"))
     found = read_scales()
     study = found[0]
     drawn.append(_save(study.accuracy_figure(), "accuracy.svg"))

@@ -29,7 +29,6 @@ Format = str | Callable[[Any], str]
 
 PNG_SCALE = 2  # image pixels per CSS pixel: sharp on a laptop's screen
 CSS_DPI = 96
-TELEPHONE = 3.9  # inches: what a figure of one column of axes is drawn for once more
 MISSING = "–"
 UNQUOTED = " !'()*+,/:;=@[]{}|^~$?`"  # what may stand in a data URI in an attribute of HTML
 SHORT = 20  # characters that a cell keeps on one line: an interval, an arm's name
@@ -103,8 +102,8 @@ def say(markdown_text: str) -> None:
 def figure_html(fig: Figure, name: str, caption: str, alt: str) -> str:
     """Return the ``<figure>`` that `show` displays; equal figures give equal text.
 
-    A wide one of one column of axes is there twice, the second time as narrow as a telephone: the
-    published page shows what fits.
+    A wide one is there twice, the second time as narrow as a telephone: its columns of axes below
+    one another, or as its `narrow` draws it. The published page shows what fits.
     """
     identifier = _identifier("fig", name)
     if not alt.strip():
@@ -181,11 +180,17 @@ def _drawn(fig: Figure) -> tuple[str, int, int]:
 
 def _narrow(fig: Figure) -> str:
     """Return, as attributes, the figure drawn once more for a telephone; "" if it does not fit."""
-    drawn = fig.axes and all(ax.get_subplotspec() for ax in fig.axes)
-    if not drawn or fig.get_figwidth() <= TELEPHONE:
+    from poolae.paper.figures import TELEPHONE
+
+    if fig.get_figwidth() <= TELEPHONE:
         return ""
-    _stack(fig)
-    fig.set_figwidth(TELEPHONE)
+    if redraw := getattr(fig, "narrow", None):
+        fig = redraw()
+    elif fig.axes and all(ax.get_subplotspec() for ax in fig.axes):
+        _stack(fig)
+        fig.set_figwidth(TELEPHONE)
+    else:
+        return ""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # there is no room for the axes
         try:
