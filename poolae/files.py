@@ -74,6 +74,14 @@ def build_folder() -> Path:
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "build"
 
 
+# Digests of modules that were written another way and compute what they did, to the last digit, and
+# what their digests were: `tests/same_code.py` tells.
+EQUAL = {
+    "5bf6bdcf249e84a7d298a3f2097283f4162fcc8cd7b929618f25e3e741c0a273":  # train/loop
+    "285c7be30f49cdf8f40b085b7099827141e47d7ee1108ebdbbcc48d022b14319",
+}
+
+
 def code_digest(*modules: str) -> str:
     """Return a digest of parts of this package that comments and docstrings do not change.
 
@@ -87,15 +95,16 @@ def code_digest(*modules: str) -> str:
 
 
 def module_digests(*modules: str) -> dict[str, str]:
-    """Return the digest of each module that `code_digest` puts together, by its path."""
-    package = Path(__file__).parent
-    return {
-        str(path.relative_to(package).with_suffix("")): hashlib.sha256(
-            _meaning(path.read_bytes())
-        ).hexdigest()
-        for module in modules
-        for path in sorted((package / module).rglob("*.py")) or [package / f"{module}.py"]
-    }
+    """Return the digest of each module that `code_digest` puts together, by its path.
+
+    Of a module that is `EQUAL` to what it was, that of before.
+    """
+    package, digests = Path(__file__).parent, {}
+    for module in modules:
+        for path in sorted((package / module).rglob("*.py")) or [package / f"{module}.py"]:
+            digest = hashlib.sha256(_meaning(path.read_bytes())).hexdigest()
+            digests[str(path.relative_to(package).with_suffix(""))] = EQUAL.get(digest, digest)
+    return digests
 
 
 @cache  # a notebook asks for every run

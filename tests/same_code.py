@@ -3,7 +3,7 @@
     python tests/same_code.py OTHER_CHECKOUT [RUN ...]
 
 Every kind of network takes five steps by the code of each. Who moves lines of the code that decides
-a run, without changing what it computes, adds its new digest to `provenance.EQUAL` when this says
+a run, without changing what it computes, adds its new digest to `files.EQUAL` when this says
 that all are equal, so that the record goes on.
 """
 

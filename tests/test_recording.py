@@ -164,7 +164,7 @@ def test_runs_of_other_code_are_not_added(copy, trained, monkeypatch):
 
 
 def test_the_record_can_be_gone_on_with():
-    """Else begin a record anew, or see `provenance.EQUAL`."""
+    """Else begin a record anew, or see `files.EQUAL`."""
     codes = record.read_results().query("profile == 'standard'")["code"].dropna()
     assert set(codes) == {code_now()}
 

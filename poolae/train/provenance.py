@@ -26,9 +26,6 @@ __all__ = [
 DECIDING = ("models", "train/loop", "train/optimisers", "train/parallel")  # the weights, of code
 DRAWING = ("data/daisies", "data/decode", "data/colour")  # the images; in their key
 SCORING = ("metrics/scores", "data/colour")
-# Digests of `code_of` whose runs are those of an older code to the last digit, and its digest: what
-# was written another way and computes the same. `tests/same_code.py` tells.
-EQUAL = {"379b793d1e": "62934437dd"}
 
 
 def origin(settings: Settings, images: Split) -> dict:
@@ -83,12 +80,8 @@ def changes(about: dict | None, settings: Settings, images: Split) -> str:
 
 
 def code_of(about: dict) -> str:
-    """Return a short digest of all the code that a finished run and its scores come from.
-
-    Of code that is `EQUAL` to an older one, that of the older.
-    """
-    code = _digest(json.dumps([about["code"], about["scored_with"]], sort_keys=True).encode())[:10]
-    return EQUAL.get(code, code)
+    """Return a short digest of all the code that a finished run and its scores come from."""
+    return _digest(json.dumps([about["code"], about["scored_with"]], sort_keys=True).encode())[:10]
 
 
 def code_now() -> str:
