@@ -66,18 +66,19 @@ def check_memory(needed: int, purpose: str) -> None:
         )
 
 
+def git(folder: Path, *arguments: str) -> str:
+    """Return what git says in a folder; "" where it fails or is not there."""
+    options = dict(cwd=folder, stderr=subprocess.DEVNULL, text=True)
+    try:
+        return subprocess.check_output(["git", *arguments], **options).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def commit() -> str:
     """Return the checkout's short commit, with "+" when files differ from it."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    described = "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"
+    return git(Path(__file__).parent, *described) or "unknown"
 
 
 def processor() -> str:

@@ -28,9 +28,8 @@ USUAL = dict(pooling="", bottleneck=0, upsampler="nearest", **EFFORT)
 # What a name says with a number, such as c16 or steps1600.
 NUMBERED = {"c": "bottleneck", "images": "training_images", "steps": "budget"}
 
-PRECISIONS = ("auto", "float32", "bfloat16")
-
 BANDED = "synthetic:"  # synthetic images whose chroma ends at so many cycles per image
+SOURCE = rf"(?s){BANDED}0*[1-9][0-9]*|(?!{BANDED}).+"
 
 # How large a run is. Seeds are chosen in the Makefile.
 PROFILES: dict[str, dict] = {
@@ -200,7 +199,7 @@ def make_settings(
     profile
         Key of `PROFILES`: how large the run is.
     precision
-        Key of `PRECISIONS`. "auto" becomes what fits the machine where the run is trained.
+        "float32", "bfloat16", or "auto", which becomes what fits the machine that trains the run.
     **overrides
         Single fields of `Settings` that differ from `USUAL`, the profile or the recipe.
 
@@ -213,14 +212,14 @@ def make_settings(
     check_choice("family", family, FAMILIES)
     check_choice("recipe", recipe, RECIPES)
     check_choice("profile", profile, PROFILES)
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, ("auto", "float32", "bfloat16"))
     split = seed if split is None else split
     for what, value in (("seed", seed), ("split", split)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise UserError(f"{what} is {value!r}: give a whole number from 0.")
     if pool_depth != (depth := CONTROLS.get(family, pool_depth)):
         raise UserError(f"pool_depth is {pool_depth}: the {family} network has {depth}.")
-    if not isinstance(data, str) or not data or not _is_bandwidth(data):
+    if not isinstance(data, str) or not re.fullmatch(SOURCE, data):
         raise UserError(
             f"data is {data!r}: give 'synthetic', 'synthetic:<cycles per image>', "
             "'daisies' or a folder of images."
@@ -328,9 +327,3 @@ def _check_operators(family: str, pool_depth: int, bundle: dict) -> None:
 
 def _usual_pooling(family: str) -> str:
     return "max5" if family == "published" else "strided"
-
-
-def _is_bandwidth(data: str) -> bool:
-    """Tell whether what follows "synthetic:", if anything does, is a whole number from 1."""
-    band = data.removeprefix(BANDED) if data.startswith(BANDED) else "1"
-    return band.isascii() and band.isdigit() and int(band) > 0

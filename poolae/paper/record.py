@@ -9,7 +9,6 @@ that may be shown. `recording` writes all three.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ import pandas as pd
 
 from poolae import metrics
 from poolae.files import REFERENCE, replacing
+from poolae.machine import git
 from poolae.paper import cards, claims, comparisons, facts, figures, pictures, words
 from poolae.paper.study import MATCHED_CONTRASTS, Comparison
 from poolae.settings import BANDED, DEPTHS, PROFILES, UserError
@@ -215,9 +215,9 @@ def scales(everything: pd.DataFrame, images: pd.DataFrame | None = None) -> list
 
 def frozen(scales: Iterable[Comparison]) -> str:
     """Say of which commit the claims are, and whether it is older than these runs."""
-    if not (commit := _git("log", "-1", "--format=%h of %cs", "--", CLAIMS.name)):
+    if not (commit := git(CLAIMS.parent, "log", "-1", "--format=%h of %cs", CLAIMS.name)):
         return "This is no checkout of git, so that nothing tells when the claims were written."
-    if _git("status", "--porcelain", "--", CLAIMS.name):
+    if git(CLAIMS.parent, "status", "--porcelain", CLAIMS.name):
         return f"The claims were changed since commit {commit}: they are not fixed."
     said = []
     for one in scales:
@@ -229,21 +229,11 @@ def frozen(scales: Iterable[Comparison]) -> str:
 @cache
 def claims_before(run: str) -> str:
     """Return the commit of the claims if it is older than that of a run, else ""."""
-    commit = _git("log", "-1", "--format=%h", "--", CLAIMS.name)
+    commit = git(CLAIMS.parent, "log", "-1", "--format=%h", CLAIMS.name)
     # What is the nearest common ancestor of both is the older one.
-    full = commit and _git("rev-parse", commit)
-    return commit if full and _git("merge-base", commit, run.rstrip("+")) == full else ""
-
-
-def _git(*arguments: str) -> str:
-    """Return what git says where the claims are; "" where it fails or is not there."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=CLAIMS.parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
+    full = commit and git(CLAIMS.parent, "rev-parse", commit)
+    ancestor = git(CLAIMS.parent, "merge-base", commit, run.rstrip("+"))
+    return commit if full and ancestor == full else ""
 
 
 def _noted(study: Scale) -> str:
