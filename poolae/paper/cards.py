@@ -48,7 +48,16 @@ def _write(path: Path, template: str, study: comparisons.Comparison, networks: l
         keep_trailing_newline=True,
     )
     text = environment.get_template(f"{template}.md.j2").render(
-        networks=[_described(run) for run in networks],
+        networks=[
+            {
+                **run.about,
+                "arm": run.arm,
+                "seed": run.settings.seed,
+                "bytes": run.path(WEIGHTS).stat().st_size,
+                "sha256": run.about["files"][WEIGHTS],
+            }
+            for run in networks
+        ],
         one=networks[0].about if networks else None,
         scale=networks[0].settings.scale if networks else None,
         baselines=study.baseline_means(words.ERROR).to_dict(),
@@ -63,14 +72,3 @@ def _write(path: Path, template: str, study: comparisons.Comparison, networks: l
     with replacing(path) as temporary:
         temporary.write_text(text, "utf-8")
     return path
-
-
-def _described(run: runs.Run) -> dict:
-    file = run.path(WEIGHTS)
-    return {
-        **run.about,
-        "arm": run.arm,
-        "seed": run.settings.seed,
-        "bytes": file.stat().st_size,
-        "sha256": run.about["files"][WEIGHTS],
-    }

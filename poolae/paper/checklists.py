@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -38,7 +38,8 @@ def _known() -> dict[str, object]:
     study = record.scales(everything)[0]
     trained = everything[everything["kind"] == "network"]
     seconds = study.networks["training_seconds"]
-    trials = pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#")
+    networks = [run.path("weights.safetensors").stat().st_size for run in runs.recorded()]
+    stored = f"{words.counted(len(networks), 'network')}, {sum(networks):,} bytes"
     return {
         "study": study,
         "runs": words.counted(len(trained), "network"),
@@ -51,13 +52,6 @@ def _known() -> dict[str, object]:
         "largest": int(study.networks["parameters"].max()),
         "tested": study.networks["test_images"].agg(["min", "max"]),
         "photographs": len(manifest()),
-        "trained": _trained(runs.recorded()),
-        "trials": len(trials),
+        "trained": f"yes: {stored}, with a model card" if networks else "no",
+        "trials": len(pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#")),
     }
-
-
-def _trained(networks: Sequence[runs.Run]) -> str:
-    if not networks:
-        return "no"
-    size = sum(run.path("weights.safetensors").stat().st_size for run in networks)
-    return f"yes: {words.counted(len(networks), 'network')}, {size:,} bytes, with a model card"

@@ -262,19 +262,17 @@ def coherence_floor(settings: Settings) -> np.ndarray:
     return np.nanmean(coherence[:, : len(band_names(settings.size))], axis=0)
 
 
-def oscillation(losses: np.ndarray, smoothing: float = 0.05) -> tuple[np.ndarray, float | None]:
+def oscillation(losses: np.ndarray) -> tuple[np.ndarray, float | None]:
     """Smooth a loss curve and estimate the period of its slow oscillation.
 
     Parameters
     ----------
     losses : (steps,) array
-    smoothing
-        Width of the running mean, as a share of the steps.
 
     Returns
     -------
     smooth : (steps,) array
-        Running mean, the ends filled with their nearest values.
+        Running mean over a twentieth of the steps, the ends filled with their nearest values.
     period : float or None
         Mean distance in steps between the peaks that rise by at least a tenth of the range of
         the smoothed curve's second half; None where there are fewer than two.
@@ -282,7 +280,7 @@ def oscillation(losses: np.ndarray, smoothing: float = 0.05) -> tuple[np.ndarray
     from scipy.ndimage import uniform_filter1d
     from scipy.signal import find_peaks
 
-    smooth = uniform_filter1d(losses, max(1, round(smoothing * len(losses))), mode="nearest")
+    smooth = uniform_filter1d(losses, max(1, round(len(losses) / 20)), mode="nearest")
     rising = 0.1 * np.ptp(smooth[len(smooth) // 2 :])
     peaks, _ = find_peaks(smooth, prominence=max(rising, 1e-12))
     return smooth, float(np.diff(peaks).mean()) if len(peaks) > 1 else None

@@ -197,9 +197,8 @@ class Study(Comparison):
         here = [r for r in self.found if r.settings.profile == first.settings.profile]
         own = [r for r in here if r.about["data_key"] == first.about["data_key"]]
         own_split = [r for r in own if r.settings.split == r.settings.seed]
-        varied = [r for r in own_split if any(getattr(r.settings, k) for k in EFFORT)]
-        self.ordinary = [r for r in own_split if r not in varied]
-        self.varied = varied
+        self.varied = [r for r in own_split if any(getattr(r.settings, k) for k in EFFORT)]
+        self.ordinary = [r for r in own_split if r not in self.varied]
         self.bands = [r for r in here if r not in own]
         self.oscillating = [r for r in self.found if r not in here]
         self.size, self.commits = first.settings.size, {r.about["commit"] for r in self.found}
