@@ -95,6 +95,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def settle_in() -> int:
     """Prepare this process for training: keep its memory, and use its share of the cores.
 
@@ -115,11 +120,10 @@ def settle_in() -> int:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, -1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jobs = int(os.environ.get("JOBS") or 1)
+    own, jobs = cores(), int(os.environ.get("JOBS") or 1)
     if task := os.environ.get("SLURM_CPUS_PER_TASK"):
-        cores, jobs = min(cores, int(task)), 1
-    threads = max(1, cores // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+        own, jobs = min(own, int(task)), 1
+    threads = max(1, own // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     import torch
 
     torch.set_num_threads(threads)

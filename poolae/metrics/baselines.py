@@ -22,8 +22,6 @@ import pandas as pd
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 
-GREY = 128 / 255  # a = b = 0
-
 PATCH = 5  # side in pixels of the patch that boosting sees in full
 BOXES = (1 / 8, 1 / 4, 1 / 2)  # and of wider boxes it sees the means; shares of the image's side
 
@@ -32,7 +30,7 @@ ORACLES = (1, 16, 32, 64)  # blocks along each side
 
 def fit_grey(lightness: np.ndarray, chroma: np.ndarray) -> Predictor:
     """Answer a = b = 0 everywhere."""
-    return _constant(np.array([GREY, GREY]))
+    return _constant(np.full(2, 128 / 255))
 
 
 def fit_median(lightness: np.ndarray, chroma: np.ndarray) -> Predictor:
