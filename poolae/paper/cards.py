@@ -6,6 +6,7 @@ Sentences stand in `reference/*.md.j2`, after Mitchell et al. 2019 (model cards)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -34,21 +35,9 @@ def write_cards(folder: Path, study: comparisons.Comparison) -> list[Path]:
     list of Path
         What was written: without networks of record, no model card.
     """
-    written = []
-    if networks := runs.recorded():
-        written.append(_write(folder / "networks" / "README.md", "model_card", study, networks))
-    return [*written, _write(folder / "datasheet.md", "datasheet", study, networks)]
-
-
-def _write(path: Path, template: str, study: comparisons.Comparison, networks: list) -> Path:
-    environment = Environment(
-        loader=FileSystemLoader(REFERENCE),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    text = environment.get_template(f"{template}.md.j2").render(
-        networks=[
+    networks = runs.recorded()
+    known = {
+        "networks": [
             {
                 **run.about,
                 "arm": run.arm,
@@ -58,17 +47,31 @@ def _write(path: Path, template: str, study: comparisons.Comparison, networks: l
             }
             for run in networks
         ],
-        one=networks[0].about if networks else None,
-        scale=networks[0].settings.scale if networks else None,
-        baselines=study.baseline_means(words.ERROR).to_dict(),
-        seeds=study.seeds,
-        commits=words.listed(sorted(study.commits)),
-        photographs=len(sources.manifest()),
-        kaggle=sources.KAGGLE_DATASET,
-        described=facts.daisies_described(64),
-        daisies=daisies,
-        profiles=PROFILES,
+        "one": networks[0].about if networks else None,
+        "scale": networks[0].settings.scale if networks else None,
+        "baselines": study.baseline_means(words.ERROR).to_dict(),
+        "seeds": study.seeds,
+        "commits": words.listed(sorted(study.commits)),
+        "photographs": len(sources.manifest()),
+        "kaggle": sources.KAGGLE_DATASET,
+        "described": facts.daisies_described(64),
+        "daisies": daisies,
+        "profiles": PROFILES,
+    }
+    card = {"model_card": folder / "networks" / "README.md"} if networks else {}
+    cards = card | {"datasheet": folder / "datasheet.md"}
+    for template, path in cards.items():
+        with replacing(path) as temporary:
+            temporary.write_text(fill(template, known), "utf-8")
+    return list(cards.values())
+
+
+def fill(template: str, known: Mapping) -> str:
+    """Return the text of `reference/<template>.md.j2` with what is known in its braces."""
+    environment = Environment(
+        loader=FileSystemLoader(REFERENCE),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
-    with replacing(path) as temporary:
-        temporary.write_text(text, "utf-8")
-    return path
+    return environment.get_template(f"{template}.md.j2").render(known)

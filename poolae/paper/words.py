@@ -51,9 +51,20 @@ def formats(table: pd.DataFrame) -> dict[str, str]:
     return {column: FORMATS[column] for column in table if column in FORMATS}
 
 
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose numbers are text, by `formats`."""
+    ways = {column: f"{{:{form}}}".format for column, form in formats(table).items()}
+    return table.assign(**{column: table[column].map(way) for column, way in ways.items()})
+
+
 def counted(number: int, thing: str) -> str:
     """Return "1 seed" or "2 seeds"."""
     return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def ranged(numbers: Iterable[float]) -> str:
+    """Return the least and the largest number, such as "3 to 10", or the only one."""
+    return " to ".join(dict.fromkeys(f"{number:.0f}" for number in (min(numbers), max(numbers))))
 
 
 def listed(parts: Iterable[str]) -> str:
@@ -213,9 +224,8 @@ def effects_in_words(effects: Mapping[str, pd.DataFrame], changes: Mapping | Non
     for name, row in first.iterrows():
         beside = "".join(f"; {interval(other.loc[name])}" for other in others)
         lines.append(f"- {names.get(name, '')}{name} {told(row)[:-1]}{beside})")
-    least, most = int(first["seeds"].min()), int(first["seeds"].max())
-    seeds = counted(most, "seed") if least == most else f"{least} to {most} seeds"
-    known = first["p_holm"].notna()
+    most, known = int(first["seeds"].max()), first["p_holm"].notna()
+    seeds = f"{ranged(first['seeds'])} seed{'s' * (most != 1)}"
     end = (
         f"From {seeds} everything stays open: a verdict takes {MIN_SEEDS}."
         if most < MIN_SEEDS
