@@ -188,8 +188,6 @@ def load(
     size: int,
     seed: int = 0,
     n: int | None = None,
-    workers: int | None = None,
-    cache: str | os.PathLike | None = None,
     colour_profiles: bool = True,
 ) -> Split:
     """Open a source's images and split them 3:1.
@@ -201,7 +199,7 @@ def load(
 
     Parameters
     ----------
-    source, size, n, workers, cache, colour_profiles
+    source, size, n, colour_profiles
         As in `open_images`.
     seed
         Picks the split.
@@ -211,7 +209,7 @@ def load(
     UserError
         As in `open_images`, or if one part would be empty.
     """
-    images = open_images(source, size, n, workers, cache, colour_profiles)
+    images = open_images(source, size, n, colour_profiles=colour_profiles)
     reference = manifest() if n is None and images._overlap(coverage=0.5) else None
     train, test = split(images.names, seed, images.groups, reference)
     if not len(train) or not len(test):

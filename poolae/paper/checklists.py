@@ -11,8 +11,6 @@ from poolae.files import REFERENCE
 from poolae.paper import record, words
 from poolae.train import runs
 
-CHECKLISTS = REFERENCE / "checklists.csv"
-
 
 def answered(tables: Mapping[str, str]) -> dict[str, pd.DataFrame]:
     """Return each checklist of `reference/checklists.csv` as a table, its braces filled.
@@ -23,7 +21,7 @@ def answered(tables: Mapping[str, str]) -> dict[str, pd.DataFrame]:
         What links to the tables of the appendix, by name.
     """
     known = {**_known(), "tables": tables}
-    rows = pd.read_csv(CHECKLISTS, dtype=str, keep_default_na=False)
+    rows = pd.read_csv(REFERENCE / "checklists.csv", dtype=str, keep_default_na=False)
     for column in ("answer", "where"):
         rows[column] = [text.format_map(known) for text in rows[column]]
     return {

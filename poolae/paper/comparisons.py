@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from poolae import data, metrics
+from poolae.data.cache import digest
 from poolae.files import code_digest, replacing
 from poolae.metrics import BANDS
 from poolae.metrics.baselines import BASELINES, oracles
@@ -158,7 +157,7 @@ def mixture_experts(found: Sequence[Run]) -> list[tuple[list[Run], list[Run]]]:
 
 def _remembered(path: Path, key: list, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return the table at `path` if it was made for `key`, else make it and store it there."""
-    mark = "# " + hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    mark = f"# {digest(key)}"
     if (stored := _read_marked(path, mark)) is None:
         with (
             replacing(path) as temporary,

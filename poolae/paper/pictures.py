@@ -59,11 +59,10 @@ def colours_grid(
     labels
         Left of the rows.
     """
-    rows = [
-        [lab01_to_rgb(light, np.asarray(chroma[k], np.float32)) for chroma in chromas.values()]
-        for k, light in enumerate(lightness)
-    ]
-    rows = [[first, light[0], *rest] for light, (first, *rest) in zip(lightness, rows, strict=True)]
+    rows = []
+    for light, *planes in zip(lightness, *chromas.values(), strict=True):
+        first, *rest = (lab01_to_rgb(light, np.asarray(chroma, np.float32)) for chroma in planes)
+        rows.append([first, light[0], *rest])
     first, *rest = chromas
     return picture_grid(rows, [first, "lightness", *rest], labels)
 
@@ -72,14 +71,9 @@ def chroma_grid(
     chromas: Mapping[str, np.ndarray], labels: Sequence[str], channels: str = "ab"
 ) -> Figure:
     """Draw the planes of `channels` of pictures in their own colours, as `colours_grid` does."""
-    count = len(next(iter(chromas.values())))
     rows = [
-        [
-            chroma_picture(chroma[k]["ab".index(c)], c)
-            for c in channels
-            for chroma in chromas.values()
-        ]
-        for k in range(count)
+        [chroma_picture(chroma["ab".index(c)], c) for c in channels for chroma in planes]
+        for planes in zip(*chromas.values(), strict=True)
     ]
     headings = [f"{c}: {name}" for c in channels for name in chromas]
     return picture_grid(rows, headings if len(channels) > 1 else list(chromas), labels, side=0.85)

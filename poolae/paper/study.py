@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,7 @@ class Comparison:
     def families(self) -> dict[str, list[tuple[str, str]]]:
         """Return the pairs that are contrasted in each family."""
         return {
-            "published": neighbours(self.published_arms),
+            "published": [(b, a) for a, b in combinations(self.published_arms, 2)],
             "matched": list(MATCHED_CONTRASTS),
             "satellites": [(arm, arm.partition("-")[0]) for arm in self.satellite_arms],
         }
@@ -365,11 +365,6 @@ class Study(Comparison):
             name = "never cleared" if run.settings.accumulate_gradients else "cleared"
             curves[name] = (losses, *comparisons.oscillation(losses))
         return curves
-
-
-def neighbours(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Return every pair of arms, the later minus the earlier."""
-    return [(b, a) for i, a in enumerate(arms) for b in arms[i + 1 :]]
 
 
 def extremes_of_detail(test: Part, count: int = 2) -> list[int]:
