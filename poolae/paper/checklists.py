@@ -20,25 +20,14 @@ def answered(tables: Mapping[str, str]) -> dict[str, pd.DataFrame]:
     tables
         What links to the tables of the appendix, by name.
     """
-    known = {**_known(), "tables": tables}
-    rows = pd.read_csv(REFERENCE / "checklists.csv", dtype=str, keep_default_na=False)
-    for column in ("answer", "where"):
-        rows[column] = [text.format_map(known) for text in rows[column]]
-    return {
-        name: group.drop(columns="checklist").set_index("question")
-        for name, group in rows.groupby("checklist", sort=False)
-    }
-
-
-def _known() -> dict[str, object]:
-    """Return the numbers that the answers hold, of the record and of its networks."""
     everything = record.read_results()
     study = record.scales(everything)[0]
     trained = everything[everything["kind"] == "network"]
     seconds = study.networks["training_seconds"]
     networks = [run.path("weights.safetensors").stat().st_size for run in runs.recorded()]
     stored = f"{words.counted(len(networks), 'network')}, {sum(networks):,} bytes"
-    return {
+    known = {
+        "tables": tables,
         "study": study,
         "runs": words.counted(len(trained), "network"),
         "hours": trained["training_seconds"].sum() / 3600,
@@ -52,4 +41,11 @@ def _known() -> dict[str, object]:
         "photographs": len(manifest()),
         "trained": f"yes: {stored}, with a model card" if networks else "no",
         "trials": len(pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#")),
+    }
+    rows = pd.read_csv(REFERENCE / "checklists.csv", dtype=str, keep_default_na=False)
+    for column in ("answer", "where"):
+        rows[column] = [text.format_map(known) for text in rows[column]]
+    return {
+        name: group.drop(columns="checklist").set_index("question")
+        for name, group in rows.groupby("checklist", sort=False)
     }

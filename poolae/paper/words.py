@@ -279,14 +279,16 @@ def accuracy_in_short(compared: pd.DataFrame) -> str:
     means = _means(compared)
     networks, baselines = means["network"].sort_values(), means["baseline"]
     errors = ", ".join(f"{arm} {error:.4f}" for arm, error in networks.items())
-    said = [
-        f"{name} reaches {baselines[arm]:.4f}, which {beaten} of them beat{'s' * (beaten == '1')}"
-        for arm, name in (
-            ("lightness table", "a table of 256 lightness values"),
-            ("patch boosting", "a boosted regression on patches"),
-        )
-        if arm in baselines and (beaten := _share(sum(networks < baselines[arm]), len(networks)))
-    ]
+    known = {
+        "lightness table": "a table of 256 lightness values",
+        "patch boosting": "a boosted regression on patches",
+    }
+    said = []
+    for arm in baselines.index.intersection(list(known)):
+        count = sum(networks < baselines[arm])
+        beaten = {0: "none", len(networks): "all"}.get(count, f"{count}")
+        verb = f"beat{'s' * (count == 1 < len(networks))}"
+        said.append(f"{known[arm]} reaches {baselines[arm]:.4f}, which {beaten} of them {verb}")
     return f"Mean absolute errors, of the range: {errors}; {'; '.join(said)}. {ranking(compared)}"
 
 
@@ -381,10 +383,6 @@ def _means(compared: pd.DataFrame) -> dict[str, pd.Series]:
         kind: rows.groupby("arm", sort=False)[ERROR].mean()
         for kind, rows in compared.groupby("kind")
     }
-
-
-def _share(some: int, all_: int) -> str:
-    return {0: "none", all_: "all"}.get(some, f"{some}")
 
 
 # Detail, mixtures, losses ----------------------------------------------------------------------
