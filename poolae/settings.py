@@ -129,10 +129,8 @@ class Settings:
     @property
     def arm(self) -> str:
         """What is compared: the name without seed and split, such as "pool3-max2"."""
-        if self.family == "published":
-            parts = [f"pool{self.pool_depth}"]
-        else:
-            parts = [f"matched{self.pool_depth}" if self.family == "matched" else self.family]
+        of_depth = {"published": f"pool{self.pool_depth}", "matched": f"matched{self.pool_depth}"}
+        parts = [of_depth.get(self.family, self.family)]
         parts += [self.pooling] * (self.pooling != _usual_pooling(self.family))
         parts += [self.upsampler] * (self.upsampler != "nearest")
         numbers = {letters: getattr(self, field) for letters, field in NUMBERED.items()}
@@ -276,26 +274,28 @@ def from_name(
     UserError
         If no run can be called that.
     """
-    given: dict = {"data": data, "profile": profile, "precision": precision}
-    match = re.fullmatch(r"(.+)-seed(\d+)(?:-split(\d+))?", name)
-    arm = match[1] if match else ""
-    of_depth = re.match(r"(pool|matched)(\d+)(?=-|$)", arm)
-    controls = sorted(CONTROLS, key=len)  # of two that fit, the longer
-    if of_depth:
-        given["family"] = {"pool": "published"}.get(of_depth[1], of_depth[1])
-        given["pool_depth"] = int(of_depth[2])
-    elif fitting := [family for family in controls if f"{arm}-".startswith(f"{family}-")]:
-        given["family"], given["pool_depth"] = fitting[-1], CONTROLS[fitting[-1]]
-    else:
+    controls = "|".join(sorted(CONTROLS, key=len, reverse=True))  # of two that fit, the longer
+    family = rf"(?:(pool|matched)(\d+)|({controls}))"
+    match = re.fullmatch(rf"{family}((?:-[^-]+)*)-seed(\d+)(?:-split(\d+))?", name)
+    if not match:
         raise UserError(
             f"{name!r} is not the name of a run: write it like pool1-seed0, matched3-seed2, "
             f"{'-seed0, '.join(CONTROLS)}-seed0, pool3-max2-seed0, pool3-c16-seed0 or "
             "pool1-images143-steps1600-early-seed0."
         )
-    rest = arm.removeprefix(of_depth[0] if of_depth else fitting[-1]).split("-")[1:]
+    of_depth, depth, control, variants, seed, split = match.groups()
+    given = {
+        "pool_depth": CONTROLS[control] if control else int(depth),
+        "seed": int(seed),
+        "data": data,
+        "profile": profile,
+        "family": control or {"pool": "published"}.get(of_depth, of_depth),
+        "split": int(split or seed),
+        "precision": precision,
+    }
     words = dict.fromkeys(POOLINGS, "pooling") | dict.fromkeys(UPSAMPLERS, "upsampler")
     words |= dict.fromkeys(RECIPES, "recipe") | {"long": "profile"}
-    for part in rest:
+    for part in variants.split("-")[1:]:
         number = re.fullmatch(r"([a-z]+)(\d+)", part)
         if part in words:
             given[words[part]] = part
@@ -307,8 +307,6 @@ def from_name(
             given[NUMBERED[number[1]]] = int(number[2])
         else:
             raise UserError(f"{name!r} is not the name of a run: {part!r} says nothing.")
-    given["seed"] = int(match[2])
-    given["split"] = int(match[3] or match[2])
     return make_settings(**given)
 
 

@@ -113,11 +113,6 @@ def row(name: str, case: str, pairs: list[tuple[float, float]], note: str = "") 
     return {"row": name, "case": case, **times.median(), **spread, **about}
 
 
-def random_batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return lightness and chroma that mean nothing, one batch."""
-    return torch.rand(BATCH, 1, size, size), torch.rand(BATCH, 2, size, size)
-
-
 def our_step(depth: int, width: int, size: int) -> Callable:
     """Return one step of our training on random images, on one thread."""
     settle_in()
@@ -128,7 +123,8 @@ def our_step(depth: int, width: int, size: int) -> Callable:
     network.start_from(0.5)
     optimisers = loop.make_optimisers(network, settings)
     average = loop.make_average(network, settings)
-    x, y = (t.to(memory_format=torch.channels_last) for t in random_batch(size))
+    x, y = (torch.rand(BATCH, planes, size, size) for planes in (1, 2))
+    x, y = (t.to(memory_format=torch.channels_last) for t in (x, y))
 
     def step() -> None:
         loop.training_step(network, optimisers, settings, x, y).item()
@@ -142,7 +138,7 @@ def plain_step(depth: int, width: int, size: int) -> Callable:
     torch.set_num_threads(1)
     network = plain_network(depth, width)
     optimiser = torch.optim.Adam(network.parameters(), 1e-5, (0.9, 0.99), weight_decay=5e-5)
-    x, y = random_batch(size)
+    x, y = (torch.rand(BATCH, planes, size, size) for planes in (1, 2))
 
     def step() -> None:
         optimiser.zero_grad()
