@@ -284,11 +284,10 @@ def shuffle_tiles(planes: np.ndarray, seed: int, back: bool = False) -> np.ndarr
     n, c, side = planes.shape[:3]
     tile = side // TILES
     cut = planes.reshape(n, c, TILES, tile, TILES, tile).swapaxes(3, 4)  # (N, C, 4, 4, S/4, S/4)
+    tiles = cut.reshape(n, c, TILES**2, tile, tile)
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(TILES**2), (n, 1)), axis=1)
     orders = np.argsort(orders, axis=1) if back else orders
-    moved = np.stack(
-        [one[:, *divmod(order, TILES)] for one, order in zip(cut, orders, strict=True)]
-    )
+    moved = np.take_along_axis(tiles, orders[:, None, :, None, None], axis=2)
     return moved.reshape(cut.shape).swapaxes(3, 4).reshape(planes.shape)
 
 

@@ -342,20 +342,12 @@ class Study(Comparison):
         experts = self.experts[0]
         rows, _ = comparisons.representative_images(experts[0], count)
         test = data.load_for(experts[0][0].settings).test
-        maps = [
-            mixture.winners(
-                np.stack([np.asarray(run.predictions[rows], np.float32) for run in some]),
-                test.chroma[rows],
-            )
-            for some in experts
-        ]
-        return [
-            [
-                data.lab01_to_rgb(test.lightness[row], test.chroma[row]),
-                *(pictures.winner_picture(index[k], self.published_arms) for index in maps),
-            ]
-            for k, row in enumerate(rows)
-        ]
+        columns = [data.lab01_to_rgb(test.lightness[rows], test.chroma[rows])]
+        for some in experts:
+            predicted = [np.asarray(run.predictions[rows], np.float32) for run in some]
+            nearest = mixture.winners(np.stack(predicted), test.chroma[rows])
+            columns.append(pictures.winner_picture(nearest, self.published_arms))
+        return list(map(list, zip(*columns, strict=True)))
 
     def oscillation_curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, float | None]]:
         """Return the loss, smoothed loss and estimated period of each of the long runs."""
