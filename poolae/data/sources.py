@@ -188,6 +188,8 @@ def _in_daisy_folders(folder: str) -> tuple[list[_File], list[tuple[str, str]]]:
 
 def _download_daisies() -> str:
     try:
+        from unittest.mock import patch
+
         import kagglehub
         from kagglesdk.kaggle_http_client import KaggleHttpClient
 
@@ -198,11 +200,8 @@ def _download_daisies() -> str:
             begin(client)
             client._session.send = partial(client._session.send, timeout=(5, 30))
 
-        KaggleHttpClient._init_session = begin_with_limit
-        try:
+        with patch.object(KaggleHttpClient, "_init_session", begin_with_limit):
             return kagglehub.dataset_download(KAGGLE_DATASET)
-        finally:
-            KaggleHttpClient._init_session = begin
     except Exception as error:
         raise UserError(
             f"Kaggle's {KAGGLE_DATASET} cannot be downloaded ({type(error).__name__}): set "
