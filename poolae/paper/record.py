@@ -127,6 +127,8 @@ class Scale(Comparison):
     def __init__(self, rows: pd.DataFrame, images: pd.DataFrame | None = None) -> None:
         # Contrasts are made where each seed has a split of its own.
         self.means = rows[rows["seed"] == rows["split"]].copy().assign(image="all")
+        self.compared = self.means[self.means["kind"] != "mixture"]  # they are means already
+        self.trained = self.means[self.means["kind"] == "network"]
         self.images = self.means[:0] if images is None else images
         self.networks = rows[rows["kind"] == "network"]
         self.one = self.networks.iloc[0]
@@ -134,19 +136,10 @@ class Scale(Comparison):
         self.is_daisies, self.commits = self.data == RECORDED, set(self.networks["commit"])
 
     @cached_property
-    def compared(self) -> pd.DataFrame:
-        """Its rows, which are means already."""
-        return self.means[self.means["kind"] != "mixture"]
-
-    @cached_property
     def scores(self) -> pd.DataFrame:
         """Scores of single images, and the means of arms of which none are on record."""
         rest = self.means[~self.means["arm"].isin(self.images["arm"])]
         return pd.concat([self.images, rest], ignore_index=True)
-
-    @property
-    def trained(self) -> pd.DataFrame:
-        return self.means[self.means["kind"] == "network"]
 
     @property
     def seeds(self) -> int:
