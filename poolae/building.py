@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from poolae.files import cannot_write
+from poolae.files import cannot_write, replacing
 from poolae.settings import UserError
 
 SHARED_FILE = ".shared"  # in a results folder, where LAUNCH hands executions to other machines
@@ -99,12 +99,8 @@ def _is_granted_again(path: Path) -> bool:
 
 def mark_shared(folder: str | os.PathLike) -> None:
     """Leave a word in a folder that only who sees this very folder can find."""
-    path = Path(folder) / SHARED_FILE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with replacing(Path(folder) / SHARED_FILE) as temporary:
+        temporary.write_text(uuid.uuid4().hex)
 
 
 def check_shared(folder: str | os.PathLike, word: str) -> None:

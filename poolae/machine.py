@@ -66,18 +66,19 @@ def check_memory(needed: int, purpose: str) -> None:
         )
 
 
+def git(folder: Path, *arguments: str) -> str:
+    """Return what git says in a folder; "" where it fails or is not there."""
+    options = dict(cwd=folder, stderr=subprocess.DEVNULL, text=True)
+    try:
+        return subprocess.check_output(["git", *arguments], **options).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def commit() -> str:
     """Return the checkout's short commit, with "+" when files differ from it."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    described = "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"
+    return git(Path(__file__).parent, *described) or "unknown"
 
 
 def processor() -> str:
@@ -92,6 +93,11 @@ def processor() -> str:
             asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
             return subprocess.check_output(asked, text=True).strip()
     return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def settle_in() -> int:
@@ -114,11 +120,10 @@ def settle_in() -> int:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, -1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jobs = int(os.environ.get("JOBS") or 1)
+    own, jobs = cores(), int(os.environ.get("JOBS") or 1)
     if task := os.environ.get("SLURM_CPUS_PER_TASK"):
-        cores, jobs = min(cores, int(task)), 1
-    threads = max(1, cores // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+        own, jobs = min(own, int(task)), 1
+    threads = max(1, own // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     import torch
 
     torch.set_num_threads(threads)

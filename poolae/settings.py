@@ -28,9 +28,8 @@ USUAL = dict(pooling="", bottleneck=0, upsampler="nearest", **EFFORT)
 # What a name says with a number, such as c16 or steps1600.
 NUMBERED = {"c": "bottleneck", "images": "training_images", "steps": "budget"}
 
-PRECISIONS = ("auto", "float32", "bfloat16")
-
 BANDED = "synthetic:"  # synthetic images whose chroma ends at so many cycles per image
+SOURCE = rf"(?s){BANDED}0*[1-9][0-9]*|(?!{BANDED}).+"
 
 # How large a run is. Seeds are chosen in the Makefile.
 PROFILES: dict[str, dict] = {
@@ -130,10 +129,8 @@ class Settings:
     @property
     def arm(self) -> str:
         """What is compared: the name without seed and split, such as "pool3-max2"."""
-        if self.family == "published":
-            parts = [f"pool{self.pool_depth}"]
-        else:
-            parts = [f"matched{self.pool_depth}" if self.family == "matched" else self.family]
+        of_depth = {"published": f"pool{self.pool_depth}", "matched": f"matched{self.pool_depth}"}
+        parts = [of_depth.get(self.family, self.family)]
         parts += [self.pooling] * (self.pooling != _usual_pooling(self.family))
         parts += [self.upsampler] * (self.upsampler != "nearest")
         numbers = {letters: getattr(self, field) for letters, field in NUMBERED.items()}
@@ -200,7 +197,7 @@ def make_settings(
     profile
         Key of `PROFILES`: how large the run is.
     precision
-        Key of `PRECISIONS`. "auto" becomes what fits the machine where the run is trained.
+        "float32", "bfloat16", or "auto", which becomes what fits the machine that trains the run.
     **overrides
         Single fields of `Settings` that differ from `USUAL`, the profile or the recipe.
 
@@ -213,14 +210,14 @@ def make_settings(
     check_choice("family", family, FAMILIES)
     check_choice("recipe", recipe, RECIPES)
     check_choice("profile", profile, PROFILES)
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, ("auto", "float32", "bfloat16"))
     split = seed if split is None else split
     for what, value in (("seed", seed), ("split", split)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise UserError(f"{what} is {value!r}: give a whole number from 0.")
     if pool_depth != (depth := CONTROLS.get(family, pool_depth)):
         raise UserError(f"pool_depth is {pool_depth}: the {family} network has {depth}.")
-    if not isinstance(data, str) or not data or not _is_bandwidth(data):
+    if not isinstance(data, str) or not re.fullmatch(SOURCE, data):
         raise UserError(
             f"data is {data!r}: give 'synthetic', 'synthetic:<cycles per image>', "
             "'daisies' or a folder of images."
@@ -277,26 +274,28 @@ def from_name(
     UserError
         If no run can be called that.
     """
-    given: dict = {"data": data, "profile": profile, "precision": precision}
-    match = re.fullmatch(r"(.+)-seed(\d+)(?:-split(\d+))?", name)
-    arm = match[1] if match else ""
-    of_depth = re.match(r"(pool|matched)(\d+)(?=-|$)", arm)
-    controls = sorted(CONTROLS, key=len)  # of two that fit, the longer
-    if of_depth:
-        given["family"] = {"pool": "published"}.get(of_depth[1], of_depth[1])
-        given["pool_depth"] = int(of_depth[2])
-    elif fitting := [family for family in controls if f"{arm}-".startswith(f"{family}-")]:
-        given["family"], given["pool_depth"] = fitting[-1], CONTROLS[fitting[-1]]
-    else:
+    controls = "|".join(sorted(CONTROLS, key=len, reverse=True))  # of two that fit, the longer
+    family = rf"(?:(pool|matched)(\d+)|({controls}))"
+    match = re.fullmatch(rf"{family}((?:-[^-]+)*)-seed(\d+)(?:-split(\d+))?", name)
+    if not match:
         raise UserError(
             f"{name!r} is not the name of a run: write it like pool1-seed0, matched3-seed2, "
             f"{'-seed0, '.join(CONTROLS)}-seed0, pool3-max2-seed0, pool3-c16-seed0 or "
             "pool1-images143-steps1600-early-seed0."
         )
-    rest = arm.removeprefix(of_depth[0] if of_depth else fitting[-1]).split("-")[1:]
+    of_depth, depth, control, variants, seed, split = match.groups()
+    given = {
+        "pool_depth": CONTROLS[control] if control else int(depth),
+        "seed": int(seed),
+        "data": data,
+        "profile": profile,
+        "family": control or {"pool": "published"}.get(of_depth, of_depth),
+        "split": int(split or seed),
+        "precision": precision,
+    }
     words = dict.fromkeys(POOLINGS, "pooling") | dict.fromkeys(UPSAMPLERS, "upsampler")
     words |= dict.fromkeys(RECIPES, "recipe") | {"long": "profile"}
-    for part in rest:
+    for part in variants.split("-")[1:]:
         number = re.fullmatch(r"([a-z]+)(\d+)", part)
         if part in words:
             given[words[part]] = part
@@ -308,8 +307,6 @@ def from_name(
             given[NUMBERED[number[1]]] = int(number[2])
         else:
             raise UserError(f"{name!r} is not the name of a run: {part!r} says nothing.")
-    given["seed"] = int(match[2])
-    given["split"] = int(match[3] or match[2])
     return make_settings(**given)
 
 
@@ -328,9 +325,3 @@ def _check_operators(family: str, pool_depth: int, bundle: dict) -> None:
 
 def _usual_pooling(family: str) -> str:
     return "max5" if family == "published" else "strided"
-
-
-def _is_bandwidth(data: str) -> bool:
-    """Tell whether what follows "synthetic:", if anything does, is a whole number from 1."""
-    band = data.removeprefix(BANDED) if data.startswith(BANDED) else "1"
-    return band.isascii() and band.isdigit() and int(band) > 0

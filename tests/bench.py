@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from poolae import UserError, data, metrics
 from poolae.data import sources
 from poolae.data.images import Planes
 from poolae.files import build_folder, replacing
-from poolae.machine import settle_in
+from poolae.machine import cores, settle_in
 from poolae.metrics import baselines
 from poolae.models import build
 from poolae.paper import facts
@@ -44,7 +44,7 @@ GOALS = ("published pool1 at .05 and .1", "published pool1 at .01 to .1", "light
 FED_IMAGES, FED_STEPS = 20_000, 40
 BUDGETS = (50, 100, 200, 300, 450)  # steps, for the time to quality
 SPAWN = multiprocessing.get_context("spawn")
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+CORES = cores()
 
 
 def plain_network(pool_depth: int, base_width: int, pooling: str = "max5") -> nn.Sequential:
@@ -106,23 +106,11 @@ def in_turn(ours: Callable, reference: Callable, repeats: int) -> list[tuple[flo
 
 def row(name: str, case: str, pairs: list[tuple[float, float]], note: str = "") -> dict:
     """Return a row of the table: medians of both sides, and the ratio reference / ours."""
-    ratios = sorted(reference / ours for ours, reference in pairs)
-    return {
-        "row": name,
-        "case": case,
-        "ours_s": statistics.median(pair[0] for pair in pairs),
-        "reference_s": statistics.median(pair[1] for pair in pairs),
-        "ratio": statistics.median(ratios),
-        "ratio_min": ratios[0],
-        "ratio_max": ratios[-1],
-        "repeats": len(pairs),
-        "note": note,
-    }
-
-
-def random_batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return lightness and chroma that mean nothing, one batch."""
-    return torch.rand(BATCH, 1, size, size), torch.rand(BATCH, 2, size, size)
+    times = pd.DataFrame(pairs, columns=["ours_s", "reference_s"])
+    ratios = times["reference_s"] / times["ours_s"]
+    spread = {"ratio": ratios.median(), "ratio_min": ratios.min(), "ratio_max": ratios.max()}
+    about = {"repeats": len(pairs), "note": note}
+    return {"row": name, "case": case, **times.median(), **spread, **about}
 
 
 def our_step(depth: int, width: int, size: int) -> Callable:
@@ -135,7 +123,8 @@ def our_step(depth: int, width: int, size: int) -> Callable:
     network.start_from(0.5)
     optimisers = loop.make_optimisers(network, settings)
     average = loop.make_average(network, settings)
-    x, y = (t.to(memory_format=torch.channels_last) for t in random_batch(size))
+    x, y = (torch.rand(BATCH, planes, size, size) for planes in (1, 2))
+    x, y = (t.to(memory_format=torch.channels_last) for t in (x, y))
 
     def step() -> None:
         loop.training_step(network, optimisers, settings, x, y).item()
@@ -149,7 +138,7 @@ def plain_step(depth: int, width: int, size: int) -> Callable:
     torch.set_num_threads(1)
     network = plain_network(depth, width)
     optimiser = torch.optim.Adam(network.parameters(), 1e-5, (0.9, 0.99), weight_decay=5e-5)
-    x, y = random_batch(size)
+    x, y = (torch.rand(BATCH, planes, size, size) for planes in (1, 2))
 
     def step() -> None:
         optimiser.zero_grad()
@@ -198,12 +187,9 @@ def sweep() -> Iterator[dict]:
     """2: the same runs, several at once with the cores shared out, against one after another."""
 
     def run(jobs: int) -> None:
-        os.environ["JOBS"] = str(jobs)
-        with ProcessPoolExecutor(jobs, SPAWN, max_tasks_per_child=1) as pool:
-            list(
-                pool.map(train_briefly, *zip(*itertools.product(DEPTHS[::-1], (0, 1)), strict=True))
-            )
-        del os.environ["JOBS"]
+        pool = ProcessPoolExecutor(jobs, SPAWN, max_tasks_per_child=1)
+        with patch.dict(os.environ, {"JOBS": str(jobs)}), pool:
+            list(pool.map(train_briefly, sorted(2 * DEPTHS, reverse=True), (0, 1) * len(DEPTHS)))
 
     case = f"8 runs of {SWEEP_STEPS} steps, width 16, 64 px: {CORES} at once"
     pairs = in_turn(lambda: run(CORES), lambda: run(1), 3)

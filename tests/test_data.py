@@ -170,8 +170,8 @@ def test_impossible_numbers_are_refused(cache, options):
         opening.open_images("synthetic", cache=cache, workers=1, **options)
 
 
-def test_load_gives_both_parts(folder, cache):
-    loaded = data.load(folder, SIZE, seed=3, workers=1, cache=cache)
+def test_load_gives_both_parts(folder):
+    loaded = data.load(folder, SIZE, seed=3)
     train, test, images = loaded.train, loaded.test, loaded.images
     assert (len(train), len(test)) == (4, 2)
     assert train.lightness.shape == (4, 1, SIZE, SIZE) and test.chroma.shape == (2, 2, SIZE, SIZE)
@@ -184,10 +184,10 @@ def test_load_gives_both_parts(folder, cache):
         assert all(map(np.array_equal, part.in_memory(), (part.lightness, part.chroma)))
 
 
-def test_of_the_largest_folders_a_part_is_measured(folder, cache, monkeypatch):
-    whole = data.load(folder, SIZE, seed=3, workers=1, cache=cache)
+def test_of_the_largest_folders_a_part_is_measured(folder, monkeypatch):
+    whole = data.load(folder, SIZE, seed=3)
     monkeypatch.setattr(opening, "MEASURED", 2)
-    some = data.load(folder, SIZE, seed=3, workers=1, cache=cache)
+    some = data.load(folder, SIZE, seed=3)
     assert some.train.names == whole.train.names and len(whole.test) == len(some.test) == 2
     lightness, chroma = some.train.in_memory()
     assert np.array_equal(lightness, whole.train.lightness[[0, 2]])
@@ -195,13 +195,13 @@ def test_of_the_largest_folders_a_part_is_measured(folder, cache, monkeypatch):
     assert data.spread([5, 6, 7, 8, 9]).tolist() == [5, 7]
 
 
-def test_copies_of_one_photograph_cannot_be_split(tmp_path, cache):
+def test_copies_of_one_photograph_cannot_be_split(tmp_path):
     path = tmp_path / "copies"
     path.mkdir()
     for k in range(5):
         (path / f"{k}.jpg").write_bytes(PHOTOGRAPH)
     with pytest.raises(UserError, match="hold 1 distinct pictures under 5 file names"):
-        data.load(path, SIZE, workers=1, cache=cache)
+        data.load(path, SIZE)
 
 
 def named(names):

@@ -62,23 +62,18 @@ def writing_images(path: Path, size: int, at_most: int) -> Iterator[Callable[[np
         file.write(lab.astype("<f4").tobytes())
         count += 1
 
+    def write_header() -> None:  # which NumPy pads to one length for every count
+        header = {"descr": "<f4", "fortran_order": False, "shape": (count, 3, size, size)}
+        np.lib.format.write_array_header_1_0(file, header)
+
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        _check_space(path, 12 * size**2 * at_most)
-        _write_header(file, 0, size)
+        needed = 12 * size**2 * at_most
+        if shutil.disk_usage(path.parent).free < needed:
+            raise OSError(errno.ENOSPC, f"it needs {needed / 2**20:,.0f} MiB")
+        write_header()
         yield append
         file.seek(0)
-        _write_header(file, count, size)
-
-
-def _write_header(file, count: int, size: int) -> None:
-    # NumPy pads the header so that it has one length for every count of rows.
-    header = {"descr": "<f4", "fortran_order": False, "shape": (count, 3, size, size)}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _check_space(path: Path, needed: int) -> None:
-    if shutil.disk_usage(path.parent).free < needed:
-        raise OSError(errno.ENOSPC, f"it needs {needed / 2**20:,.0f} MiB")
+        write_header()
 
 
 def open_stored(base: Path, size: int) -> tuple[np.ndarray, dict] | None:

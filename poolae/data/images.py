@@ -188,8 +188,6 @@ def load(
     size: int,
     seed: int = 0,
     n: int | None = None,
-    workers: int | None = None,
-    cache: str | os.PathLike | None = None,
     colour_profiles: bool = True,
 ) -> Split:
     """Open a source's images and split them 3:1.
@@ -201,7 +199,7 @@ def load(
 
     Parameters
     ----------
-    source, size, n, workers, cache, colour_profiles
+    source, size, n, colour_profiles
         As in `open_images`.
     seed
         Picks the split.
@@ -211,7 +209,7 @@ def load(
     UserError
         As in `open_images`, or if one part would be empty.
     """
-    images = open_images(source, size, n, workers, cache, colour_profiles)
+    images = open_images(source, size, n, colour_profiles=colour_profiles)
     reference = manifest() if n is None and images._overlap(coverage=0.5) else None
     train, test = split(images.names, seed, images.groups, reference)
     if not len(train) or not len(test):
@@ -286,11 +284,10 @@ def shuffle_tiles(planes: np.ndarray, seed: int, back: bool = False) -> np.ndarr
     n, c, side = planes.shape[:3]
     tile = side // TILES
     cut = planes.reshape(n, c, TILES, tile, TILES, tile).swapaxes(3, 4)  # (N, C, 4, 4, S/4, S/4)
+    tiles = cut.reshape(n, c, TILES**2, tile, tile)
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(TILES**2), (n, 1)), axis=1)
     orders = np.argsort(orders, axis=1) if back else orders
-    moved = np.stack(
-        [one[:, *divmod(order, TILES)] for one, order in zip(cut, orders, strict=True)]
-    )
+    moved = np.take_along_axis(tiles, orders[:, None, :, None, None], axis=2)
     return moved.reshape(cut.shape).swapaxes(3, 4).reshape(planes.shape)
 
 
@@ -379,10 +376,8 @@ def _build(
     import skimage.color  # noqa: F401
     from tqdm import tqdm
 
-    kept: list[Item] = []
-    hashes: list[np.ndarray] = []
+    kept: list[tuple[Item, np.ndarray, str, float]] = []  # with all of a row but the planes
     excluded: list[tuple[str, str]] = []
-    profiles: list[tuple[str, str, float]] = []
     with writing_images(base.with_suffix(".npy"), size, at_most=len(items)) as append:
         bar = tqdm(
             zip(items, rows, strict=True),
@@ -397,13 +392,9 @@ def _build(
             for item, row in bar:
                 if isinstance(row, str):
                     excluded.append((item.name, row))
-                    continue
-                lab, bits, *profile = row
-                append(lab)
-                kept.append(item)
-                hashes.append(bits)
-                if profile:
-                    profiles.append((item.name, *profile))
+                else:
+                    append(row[0])
+                    kept.append((item, *row[1:]))
         except BrokenProcessPool as error:
             raise UserError(
                 f"A process decoding {source!r} was killed, most likely for lack of memory: "
@@ -412,11 +403,11 @@ def _build(
         if len(kept) < MIN_IMAGES:
             raise _too_few(source, len(kept), [*unreadable, *excluded])
     index = {
-        "names": [item.name for item in kept],
-        "contents": [item.content for item in kept],
-        "groups": near_duplicates(np.array(hashes)).tolist(),
+        "names": [item.name for item, *_ in kept],
+        "contents": [item.content for item, *_ in kept],
+        "groups": near_duplicates(np.array([bits for _, bits, *_ in kept])).tolist(),
         "excluded": excluded,
-        "profiles": profiles,
+        "profiles": [(item.name, *profile) for item, _, *profile in kept if profile[0]],
     }
     write_json(base.with_suffix(".json"), index)
 
@@ -424,17 +415,17 @@ def _build(
 def _produce(item: Item, size: int, colour_profiles: bool) -> tuple | str:
     """Return an item's (3, size, size) Lab and perceptual hash, or why there is none.
 
-    If it has a colour profile, its name and how far it moved the chroma follow.
+    The name of its colour profile, "" if it has none, and how far that moved the chroma follow.
     """
     made = picture(item, size, colour_profiles)
     if isinstance(made, str):
         return made
     rgb, bits, told = made
-    lab = np.concatenate(rgb_to_lab01(rgb))
-    if not told:
-        return lab, bits
-    unconverted = rgb_to_lab01(picture(item, size, colour_profiles=False)[0])[1]
-    return lab, bits, told, float(np.abs(lab[1:] - unconverted).mean())
+    lab, moved = np.concatenate(rgb_to_lab01(rgb)), 0.0
+    if told:
+        unconverted = rgb_to_lab01(picture(item, size, colour_profiles=False)[0])[1]
+        moved = float(np.abs(lab[1:] - unconverted).mean())
+    return lab, bits, told, moved
 
 
 def _rows(items: list[Item], workers: int, produce: Callable[[Item], tuple | str]) -> Iterator:

@@ -156,19 +156,19 @@ def _daisy_files(cache: Path) -> tuple[list[_File], list[tuple[str, str]]]:
     that only the first start asks Kaggle.
     """
     note = cache / "daisies-folder.json"
-    files, excluded = [], []
     folder = read_json(note)
-    if folder is not None and os.path.isdir(folder):
+    if folder and os.path.isdir(folder):
         files, excluded = _in_daisy_folders(folder)
+        if files:
+            return files, excluded
+    folder = _download_daisies()
+    files, excluded = _in_daisy_folders(folder)
     if not files:
-        folder = os.fspath(_download_daisies())
-        files, excluded = _in_daisy_folders(folder)
-        if not files:
-            raise UserError(
-                f"Kaggle's {KAGGLE_DATASET} in {folder!r} has no folder named daisy with files: "
-                "delete it to download it again, or set DATA=synthetic or DATA=<folder>."
-            )
-        write_json(note, folder)
+        raise UserError(
+            f"Kaggle's {KAGGLE_DATASET} in {folder!r} has no folder named daisy with files: "
+            "delete it to download it again, or set DATA=synthetic or DATA=<folder>."
+        )
+    write_json(note, folder)
     return files, excluded
 
 
@@ -188,6 +188,8 @@ def _in_daisy_folders(folder: str) -> tuple[list[_File], list[tuple[str, str]]]:
 
 def _download_daisies() -> str:
     try:
+        from unittest.mock import patch
+
         import kagglehub
         from kagglesdk.kaggle_http_client import KaggleHttpClient
 
@@ -198,11 +200,8 @@ def _download_daisies() -> str:
             begin(client)
             client._session.send = partial(client._session.send, timeout=(5, 30))
 
-        KaggleHttpClient._init_session = begin_with_limit
-        try:
+        with patch.object(KaggleHttpClient, "_init_session", begin_with_limit):
             return kagglehub.dataset_download(KAGGLE_DATASET)
-        finally:
-            KaggleHttpClient._init_session = begin
     except Exception as error:
         raise UserError(
             f"Kaggle's {KAGGLE_DATASET} cannot be downloaded ({type(error).__name__}): set "

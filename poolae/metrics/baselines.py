@@ -22,8 +22,6 @@ import pandas as pd
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 
-GREY = 128 / 255  # a = b = 0
-
 PATCH = 5  # side in pixels of the patch that boosting sees in full
 BOXES = (1 / 8, 1 / 4, 1 / 2)  # and of wider boxes it sees the means; shares of the image's side
 
@@ -32,7 +30,7 @@ ORACLES = (1, 16, 32, 64)  # blocks along each side
 
 def fit_grey(lightness: np.ndarray, chroma: np.ndarray) -> Predictor:
     """Answer a = b = 0 everywhere."""
-    return _constant(np.array([GREY, GREY]))
+    return _constant(np.full(2, 128 / 255))
 
 
 def fit_median(lightness: np.ndarray, chroma: np.ndarray) -> Predictor:
@@ -82,7 +80,7 @@ def fit_position_table(
 
 
 def fit_patch_boosting(
-    lightness: np.ndarray, chroma: np.ndarray, pixels: int = 100_000, seed: int = 0
+    lightness: np.ndarray, chroma: np.ndarray, pixels: int = 100_000
 ) -> Predictor:
     """Regress a and b on the lightness around each pixel with gradient-boosted trees under L1.
 
@@ -98,12 +96,10 @@ def fit_patch_boosting(
         Of the training images.
     pixels
         About as many are drawn to be fitted on, equally many from each image.
-    seed
-        Of the draw and of the trees.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     size = lightness[0].size
     each = min(size, -(-pixels // len(lightness)))
     drawn = [rng.choice(size, each, replace=False) for _ in lightness]
@@ -111,7 +107,7 @@ def fit_patch_boosting(
     colours = [colour.reshape(2, -1)[:, at] for colour, at in zip(chroma, drawn, strict=True)]
     # Pixels of one image are alike, hence large leaves; and held-out pixels would come
     # from the images that are fitted on, so that early stopping would stop too late.
-    options = dict(max_iter=60, min_samples_leaf=200, early_stopping=False, random_state=seed)
+    options = dict(max_iter=60, min_samples_leaf=200, early_stopping=False, random_state=0)
     models = [
         HistGradientBoostingRegressor(loss="absolute_error", **options).fit(
             np.concatenate(seen), channel

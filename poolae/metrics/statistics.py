@@ -30,7 +30,7 @@ MIN_SEEDS = 6  # the fewest for which intervals were seen to hold the truth
 TEST_TO_TRAINING = 1 / 3  # images: `data.split` divides 3:1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contrast:
     """A mean, or a difference of two means, of one metric, with what is known of its chance."""
 
@@ -39,26 +39,17 @@ class Contrast:
     effect: float
     low: float  # interval at LEVEL: t on seeds - 1 degrees of freedom, see `crossed_variance`
     high: float
-    p: float | None  # two-sided, of the same t; None with fewer than MIN_SEEDS
+    p: float | None = None  # two-sided, of the same t; None with fewer than MIN_SEEDS
     seeds: int
     images: int  # different ones, over all seeds
-    corrected_low: float | None  # interval of Nadeau and Bengio (2003); None with one seed
-    corrected_high: float | None
-    beats: float | None  # share of seeds whose mean is below the null; equal ones count half
-    beats_low: float | None  # its interval at LEVEL (Clopper and Pearson 1934)
-    beats_high: float | None
-    detectable: float | None  # least effect that is found with POWER at p = 1 - LEVEL
+    # With one seed, whose interval speaks of images alone, None:
+    corrected_low: float | None = None  # interval of Nadeau and Bengio (2003)
+    corrected_high: float | None = None
+    beats: float | None = None  # share of seeds whose mean is below 0; equal ones count half
+    beats_low: float | None = None  # its interval at LEVEL (Clopper and Pearson 1934)
+    beats_high: float | None = None
+    detectable: float | None = None  # least effect that is found with POWER at p = 1 - LEVEL
     p_holm: float | None = None
-
-    @property
-    def name(self) -> str:
-        """What is contrasted, such as "psnr: pool1 − pool0"."""
-        return f"{self.metric}: {' − '.join(self.arms)}"
-
-    @property
-    def tests_seeds(self) -> bool:
-        """Whether the interval speaks of other seeds; with one seed, it speaks of images alone."""
-        return self.seeds > 1
 
     def reading(self, margin: float) -> str:
         """Read the interval against ± `margin`, the same way on both sides.
@@ -80,9 +71,7 @@ class Contrast:
         return "none" if -margin < self.low and self.high < margin else "open"
 
 
-def paired_contrast(
-    scores: pd.DataFrame, metric: str, a: str, b: str, robust: bool = False
-) -> Contrast:
+def paired_contrast(scores: pd.DataFrame, metric: str, a: str, b: str) -> Contrast:
     """Return the mean over seeds of the mean over images of `metric` of `a` minus that of `b`.
 
     Parameters
@@ -92,9 +81,6 @@ def paired_contrast(
         which either score is missing or NaN are left out.
     metric, a, b
         The column, and the two arms.
-    robust
-        Take the median over images of a seed's differences in place of their mean: for ratios,
-        such as gains, of which a few images hold most.
 
     Raises
     ------
@@ -104,20 +90,18 @@ def paired_contrast(
     cells = (_scores_of(scores, metric, a) - _scores_of(scores, metric, b)).dropna()
     if cells.empty:
         raise UserError(f"{a} and {b} share no image with {metric}: train both from one seed.")
-    return _contrast(cells, metric, (a, b), 0.0, robust)
+    return _contrast(cells, metric, (a, b))
 
 
-def one_sample(
-    scores: pd.DataFrame, metric: str, arm: str, null: float = 0.0, robust: bool = False
-) -> Contrast:
-    """Return the mean over seeds of the mean over images of `metric`; p is that of `null`.
+def one_sample(scores: pd.DataFrame, metric: str, arm: str) -> Contrast:
+    """Return the mean over seeds of the mean over images of `metric`; p is that of 0.
 
     The parameters and the error are those of `paired_contrast`.
     """
     cells = _scores_of(scores, metric, arm).dropna()
     if cells.empty:
         raise UserError(f"{arm} has no {metric}: train and score it first.")
-    return _contrast(cells, metric, (arm,), null, robust)
+    return _contrast(cells, metric, (arm,))
 
 
 def holm(contrasts: Iterable[Contrast]) -> list[Contrast]:
@@ -169,61 +153,43 @@ def crossed_variance(values: np.ndarray) -> tuple[float, float]:
     return means.var(ddof=1) / len(values), of_image * (shared / (n * m)).mean()
 
 
-def medians_as_means(values: np.ndarray) -> np.ndarray:
-    """Return values whose mean over images is each seed's median, and scatters as that does.
-
-    Each value becomes the median plus or minus one size, by the side that it lies on: the
-    influence that it has on the median. The size is the median's standard error times the root
-    of the number of images, the error that of McKean and Schrader (1984): the distance of the two
-    ordered values between which the true median lies in 95 %, over 2 x 1.96.
-
-    Parameters
-    ----------
-    values : (S, I) array
-        As for `crossed_variance`.
-    """
-    count = np.isfinite(values).sum(axis=1)
-    middle = np.nanmedian(values, axis=1, keepdims=True)
-    ordered = np.sort(values, axis=1)  # NaN last
-    first = np.maximum((count + 1) / 2 - 0.98 * np.sqrt(count), 1).round().astype(int)
-    seed = np.arange(len(values))
-    error = (ordered[seed, count - first] - ordered[seed, first - 1]) / (2 * 1.96)
-    side = np.sign(values - middle)
-    side -= np.nanmean(side, axis=1, keepdims=True)  # not 0 where many equal the median
-    return middle + side * (error * np.sqrt(count))[:, None]
-
-
-def _contrast(
-    cells: pd.Series, metric: str, arms: tuple[str, ...], null: float, robust: bool
-) -> Contrast:
+def _contrast(cells: pd.Series, metric: str, arms: tuple[str, ...]) -> Contrast:
     from scipy import stats
     from statsmodels.stats.proportion import proportion_confint
 
     cells = cells.rename("score").reset_index()
     values = cells.pivot_table("score", "seed", "image").to_numpy()
-    values = medians_as_means(values) if robust else values
     means = np.nanmean(values, axis=1)
     effect, (seeds, images) = float(means.mean()), values.shape
     freedom = (seeds if seeds > 1 else images) - 1
     error = sum(crossed_variance(values)) ** 0.5
     reach = stats.t.ppf((1 + LEVEL) / 2, max(freedom, 1))
-    known = dict.fromkeys(("p", "corrected_low", "corrected_high", "detectable"))
-    known |= dict.fromkeys(("beats", "beats_low", "beats_high"))
+    known = {}
     if seeds >= MIN_SEEDS:
-        gap = abs(effect - null)
-        t = gap / error if error else np.inf if gap else 0.0
+        t = abs(effect) / error if error else np.inf if effect else 0.0
         known["p"] = float(2 * stats.t.sf(t, freedom))
     if seeds > 1:
         corrected = float(reach * means.std(ddof=1) * np.sqrt(1 / seeds + TEST_TO_TRAINING))
-        known["corrected_low"], known["corrected_high"] = effect - corrected, effect + corrected
-        below = (means < null).sum() + (means == null).sum() / 2
+        below = (means < 0).sum() + (means == 0).sum() / 2
         interval = proportion_confint(below, seeds, alpha=1 - LEVEL, method="beta")
-        known["beats_low"], known["beats_high"] = map(float, interval)
-        known["beats"] = float(below / seeds)
-        known["detectable"] = float(error * _standard_errors(freedom))
-    low, high = float(effect - reach * error), float(effect + reach * error)
-    sizes = {"seeds": seeds, "images": images}
-    return Contrast(metric, arms, effect, low, high, **sizes, **known)
+        known |= {
+            "corrected_low": effect - corrected,
+            "corrected_high": effect + corrected,
+            "beats": float(below / seeds),
+            "beats_low": float(interval[0]),
+            "beats_high": float(interval[1]),
+            "detectable": float(error * _standard_errors(freedom)),
+        }
+    return Contrast(
+        metric=metric,
+        arms=arms,
+        effect=effect,
+        low=float(effect - reach * error),
+        high=float(effect + reach * error),
+        seeds=seeds,
+        images=images,
+        **known,
+    )
 
 
 @lru_cache

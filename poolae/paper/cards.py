@@ -34,10 +34,35 @@ def write_cards(folder: Path, study: comparisons.Comparison) -> list[Path]:
     list of Path
         What was written: without networks of record, no model card.
     """
-    written = []
-    if networks := runs.recorded():
-        written.append(_write(folder / "networks" / "README.md", "model_card", study, networks))
-    return [*written, _write(folder / "datasheet.md", "datasheet", study, networks)]
+    networks = runs.recorded()
+    known = {
+        "networks": [
+            {
+                **run.about,
+                "arm": run.arm,
+                "seed": run.settings.seed,
+                "bytes": run.path(WEIGHTS).stat().st_size,
+                "sha256": run.about["files"][WEIGHTS],
+            }
+            for run in networks
+        ],
+        "one": networks[0].about if networks else None,
+        "scale": networks[0].settings.scale if networks else None,
+        "baselines": study.baseline_means(words.ERROR).to_dict(),
+        "seeds": study.seeds,
+        "commits": words.listed(sorted(study.commits)),
+        "photographs": len(sources.manifest()),
+        "kaggle": sources.KAGGLE_DATASET,
+        "described": facts.daisies_described(64),
+        "daisies": daisies,
+        "profiles": PROFILES,
+    }
+    card = {"model_card": folder / "networks" / "README.md"} if networks else {}
+    cards = card | {"datasheet": folder / "datasheet.md"}
+    for name, path in cards.items():
+        with replacing(path) as temporary:
+            temporary.write_text(template(name).render(known), "utf-8")
+    return list(cards.values())
 
 
 def template(name: str) -> Template:
@@ -49,33 +74,3 @@ def template(name: str) -> Template:
         keep_trailing_newline=True,
     )
     return environment.get_template(f"{name}.md.j2")
-
-
-def _write(path: Path, name: str, study: comparisons.Comparison, networks: list) -> Path:
-    text = template(name).render(
-        networks=[_described(run) for run in networks],
-        one=networks[0].about if networks else None,
-        scale=networks[0].settings.scale if networks else None,
-        baselines=study.baseline_means(words.ERROR).to_dict(),
-        seeds=study.seeds,
-        commits=words.listed(sorted(study.commits)),
-        photographs=len(sources.manifest()),
-        kaggle=sources.KAGGLE_DATASET,
-        described=facts.daisies_described(64),
-        daisies=daisies,
-        profiles=PROFILES,
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(text, "utf-8")
-    return path
-
-
-def _described(run: runs.Run) -> dict:
-    file = run.path(WEIGHTS)
-    return {
-        **run.about,
-        "arm": run.arm,
-        "seed": run.settings.seed,
-        "bytes": file.stat().st_size,
-        "sha256": run.about["files"][WEIGHTS],
-    }

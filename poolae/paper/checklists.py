@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -10,8 +10,6 @@ from poolae.data.sources import manifest
 from poolae.files import REFERENCE
 from poolae.paper import record, words
 from poolae.train import runs
-
-CHECKLISTS = REFERENCE / "checklists.csv"
 
 
 def answered(tables: Mapping[str, str]) -> dict[str, pd.DataFrame]:
@@ -22,24 +20,14 @@ def answered(tables: Mapping[str, str]) -> dict[str, pd.DataFrame]:
     tables
         What links to the tables of the appendix, by name.
     """
-    known = {**_known(), "tables": tables}
-    rows = pd.read_csv(CHECKLISTS, dtype=str, keep_default_na=False)
-    for column in ("answer", "where"):
-        rows[column] = [text.format_map(known) for text in rows[column]]
-    return {
-        name: group.drop(columns="checklist").set_index("question")
-        for name, group in rows.groupby("checklist", sort=False)
-    }
-
-
-def _known() -> dict[str, object]:
-    """Return the numbers that the answers hold, of the record and of its networks."""
     everything = record.read_results()
     study = record.scales(everything)[0]
     trained = everything[everything["kind"] == "network"]
     seconds = study.networks["training_seconds"]
-    trials = pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#")
-    return {
+    networks = [run.path("weights.safetensors").stat().st_size for run in runs.recorded()]
+    stored = f"{words.counted(len(networks), 'network')}, {sum(networks):,} bytes"
+    known = {
+        "tables": tables,
         "study": study,
         "runs": words.counted(len(trained), "network"),
         "hours": trained["training_seconds"].sum() / 3600,
@@ -51,13 +39,13 @@ def _known() -> dict[str, object]:
         "largest": int(study.networks["parameters"].max()),
         "tested": study.networks["test_images"].agg(["min", "max"]),
         "photographs": len(manifest()),
-        "trained": _trained(runs.recorded()),
-        "trials": len(trials),
+        "trained": f"yes: {stored}, with a model card" if networks else "no",
+        "trials": len(pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#")),
     }
-
-
-def _trained(networks: Sequence[runs.Run]) -> str:
-    if not networks:
-        return "no"
-    size = sum(run.path("weights.safetensors").stat().st_size for run in networks)
-    return f"yes: {words.counted(len(networks), 'network')}, {size:,} bytes, with a model card"
+    rows = pd.read_csv(REFERENCE / "checklists.csv", dtype=str, keep_default_na=False)
+    for column in ("answer", "where"):
+        rows[column] = [text.format_map(known) for text in rows[column]]
+    return {
+        name: group.drop(columns="checklist").set_index("question")
+        for name, group in rows.groupby("checklist", sort=False)
+    }

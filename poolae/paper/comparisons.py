@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from poolae import data, metrics
+from poolae.data.cache import digest
 from poolae.files import code_digest, replacing
 from poolae.metrics import BANDS
 from poolae.metrics.baselines import BASELINES, oracles
@@ -158,7 +157,7 @@ def mixture_experts(found: Sequence[Run]) -> list[tuple[list[Run], list[Run]]]:
 
 def _remembered(path: Path, key: list, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return the table at `path` if it was made for `key`, else make it and store it there."""
-    mark = "# " + hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    mark = f"# {digest(key)}"
     if (stored := _read_marked(path, mark)) is None:
         with (
             replacing(path) as temporary,
@@ -262,19 +261,17 @@ def coherence_floor(settings: Settings) -> np.ndarray:
     return np.nanmean(coherence[:, : len(band_names(settings.size))], axis=0)
 
 
-def oscillation(losses: np.ndarray, smoothing: float = 0.05) -> tuple[np.ndarray, float | None]:
+def oscillation(losses: np.ndarray) -> tuple[np.ndarray, float | None]:
     """Smooth a loss curve and estimate the period of its slow oscillation.
 
     Parameters
     ----------
     losses : (steps,) array
-    smoothing
-        Width of the running mean, as a share of the steps.
 
     Returns
     -------
     smooth : (steps,) array
-        Running mean, the ends filled with their nearest values.
+        Running mean over a twentieth of the steps, the ends filled with their nearest values.
     period : float or None
         Mean distance in steps between the peaks that rise by at least a tenth of the range of
         the smoothed curve's second half; None where there are fewer than two.
@@ -282,7 +279,7 @@ def oscillation(losses: np.ndarray, smoothing: float = 0.05) -> tuple[np.ndarray
     from scipy.ndimage import uniform_filter1d
     from scipy.signal import find_peaks
 
-    smooth = uniform_filter1d(losses, max(1, round(smoothing * len(losses))), mode="nearest")
+    smooth = uniform_filter1d(losses, max(1, round(len(losses) / 20)), mode="nearest")
     rising = 0.1 * np.ptp(smooth[len(smooth) // 2 :])
     peaks, _ = find_peaks(smooth, prominence=max(rising, 1e-12))
     return smooth, float(np.diff(peaks).mean()) if len(peaks) > 1 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from poolae import data, metrics
 from poolae.data.colour import rgb_to_lab01
 from poolae.files import REFERENCE
 from poolae.metrics.baselines import BASELINES
+
+# Photographs that scikit-image ships: in the public domain or CC0, and none of a daisy.
+PHOTOGRAPHS = {"astronaut": "astronaut", "cat": "chelsea", "coffee": "coffee", "rocket": "rocket"}
 
 
 @cache
@@ -84,13 +88,8 @@ def photographs_out_of_context(size: int) -> dict[str, tuple[np.ndarray, np.ndar
     from PIL import Image
     from skimage import data as pictures
 
-    chosen = {
-        "astronaut": pictures.astronaut(),
-        "cat": pictures.chelsea(),
-        "coffee": pictures.coffee(),
-        "rocket": pictures.rocket(),
-        "motorcycle": pictures.stereo_motorcycle()[0],
-    }
+    chosen = {name: getattr(pictures, source)() for name, source in PHOTOGRAPHS.items()}
+    chosen["motorcycle"] = pictures.stereo_motorcycle()[0]
     shrunk = {
         name: np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BILINEAR))
         for name, rgb in chosen.items()
@@ -100,5 +99,4 @@ def photographs_out_of_context(size: int) -> dict[str, tuple[np.ndarray, np.ndar
 
 def band_names(size: int) -> list[str]:
     """Return the bands of `metrics.BANDS` that images of this size hold, as "0–4", "4–8", ..."""
-    pairs = zip(metrics.BANDS, metrics.BANDS[1:], strict=False)
-    return [f"{low}–{high}" for low, high in pairs if low < size / 2]
+    return [f"{low}–{high}" for low, high in pairwise(metrics.BANDS) if low < size / 2]

@@ -30,7 +30,7 @@ def chroma_colormap(channel: str) -> ListedColormap:
 
 
 def chroma_picture(plane: np.ndarray, channel: str) -> np.ndarray:
-    """Paint one chroma plane (H, W) in [0, 1] in its own colours, as sRGB (H, W, 3)."""
+    """Paint chroma planes (..., H, W) in [0, 1] in their own colours, as sRGB (..., H, W, 3)."""
     units = np.asarray(plane, np.float64) * 255 - 128
     return chroma_colormap(channel)((units / CHROMA_RANGE + 1) / 2)[..., :3]
 
@@ -42,7 +42,7 @@ def looks_of(lightness: np.ndarray, chroma: np.ndarray) -> list[np.ndarray]:
 
 
 def winner_picture(index: np.ndarray, arms: Sequence[str]) -> np.ndarray:
-    """Paint which arm is nearest to the truth at each pixel (H, W), as sRGB (H, W, 3)."""
+    """Paint which arm is nearest to the truth at each pixel (..., H, W), as sRGB (..., H, W, 3)."""
     colours = np.array([mpl.colors.to_rgb(figures.arm_colour(arm)) for arm in arms])
     return colours[index]
 
@@ -60,30 +60,23 @@ def colours_grid(
     labels
         Left of the rows.
     """
-    rows = [
-        [lab01_to_rgb(light, np.asarray(chroma[k], np.float32)) for chroma in chromas.values()]
-        for k, light in enumerate(lightness)
-    ]
-    rows = [[first, light[0], *rest] for light, (first, *rest) in zip(lightness, rows, strict=True)]
-    first, *rest = chromas
-    return picture_grid(rows, [first, "lightness", *rest], labels)
+    columns = {}
+    for name, chroma in chromas.items():
+        columns[name] = lab01_to_rgb(lightness, chroma)
+        columns.setdefault("lightness", lightness[:, 0])  # behind the first
+    return picture_grid(list(zip(*columns.values(), strict=True)), list(columns), labels)
 
 
 def chroma_grid(
     chromas: Mapping[str, np.ndarray], labels: Sequence[str], channels: str = "ab"
 ) -> Figure:
     """Draw the planes of `channels` of pictures in their own colours, as `colours_grid` does."""
-    count = len(next(iter(chromas.values())))
-    rows = [
-        [
-            chroma_picture(chroma[k]["ab".index(c)], c)
-            for c in channels
-            for chroma in chromas.values()
-        ]
-        for k in range(count)
-    ]
-    headings = [f"{c}: {name}" for c in channels for name in chromas]
-    return picture_grid(rows, headings if len(channels) > 1 else list(chromas), labels, side=0.85)
+    columns = {
+        f"{c}: {name}" if len(channels) > 1 else name: chroma_picture(chroma[:, "ab".index(c)], c)
+        for c in channels
+        for name, chroma in chromas.items()
+    }
+    return picture_grid(list(zip(*columns.values(), strict=True)), list(columns), labels, side=0.85)
 
 
 def picture_grid(

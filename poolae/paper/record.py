@@ -9,7 +9,6 @@ that may be shown. `recording` writes all three.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ import pandas as pd
 
 from poolae import metrics
 from poolae.files import REFERENCE, replacing
+from poolae.machine import git
 from poolae.paper import cards, claims, comparisons, facts, figures, pictures, words
 from poolae.paper.study import MATCHED_CONTRASTS, Comparison
 from poolae.settings import BANDED, DEPTHS, PROFILES, UserError
@@ -85,7 +85,7 @@ def draw_figures() -> list[Path]:
     ]
     drawn.append(write_table(FIGURES / "contrasts.csv", pd.concat(contrasts)))
     with replacing(TABLES) as temporary:
-        temporary.write_text(f"# The record\n\n{findings(found)}\n", "utf-8")
+        temporary.write_text(findings(found), "utf-8")
     return [*drawn, TABLES, *cards.write_cards(FIGURES, study), write_readme(study)]
 
 
@@ -127,6 +127,8 @@ class Scale(Comparison):
     def __init__(self, rows: pd.DataFrame, images: pd.DataFrame | None = None) -> None:
         # Contrasts are made where each seed has a split of its own.
         self.means = rows[rows["seed"] == rows["split"]].copy().assign(image="all")
+        self.compared = self.means[self.means["kind"] != "mixture"]  # they are means already
+        self.trained = self.means[self.means["kind"] == "network"]
         self.images = self.means[:0] if images is None else images
         self.networks = rows[rows["kind"] == "network"]
         self.one = self.networks.iloc[0]
@@ -134,19 +136,10 @@ class Scale(Comparison):
         self.is_daisies, self.commits = self.data == RECORDED, set(self.networks["commit"])
 
     @cached_property
-    def compared(self) -> pd.DataFrame:
-        """Its rows, which are means already."""
-        return self.means[self.means["kind"] != "mixture"]
-
-    @cached_property
     def scores(self) -> pd.DataFrame:
         """Scores of single images, and the means of arms of which none are on record."""
         rest = self.means[~self.means["arm"].isin(self.images["arm"])]
         return pd.concat([self.images, rest], ignore_index=True)
-
-    @property
-    def trained(self) -> pd.DataFrame:
-        return self.means[self.means["kind"] == "network"]
 
     @property
     def seeds(self) -> int:
@@ -215,9 +208,9 @@ def scales(everything: pd.DataFrame, images: pd.DataFrame | None = None) -> list
 
 def frozen(scales: Iterable[Comparison]) -> str:
     """Say of which commit the claims are, and whether it is older than these runs."""
-    if not (commit := _git("log", "-1", "--format=%h of %cs", "--", CLAIMS.name)):
+    if not (commit := git(CLAIMS.parent, "log", "-1", "--format=%h of %cs", CLAIMS.name)):
         return "This is no checkout of git, so that nothing tells when the claims were written."
-    if _git("status", "--porcelain", "--", CLAIMS.name):
+    if git(CLAIMS.parent, "status", "--porcelain", CLAIMS.name):
         return f"The claims were changed since commit {commit}: they are not fixed."
     said = []
     for one in scales:
@@ -229,21 +222,11 @@ def frozen(scales: Iterable[Comparison]) -> str:
 @cache
 def claims_before(run: str) -> str:
     """Return the commit of the claims if it is older than that of a run, else ""."""
-    commit = _git("log", "-1", "--format=%h", "--", CLAIMS.name)
+    commit = git(CLAIMS.parent, "log", "-1", "--format=%h", CLAIMS.name)
     # What is the nearest common ancestor of both is the older one.
-    full = commit and _git("rev-parse", commit)
-    return commit if full and _git("merge-base", commit, run.rstrip("+")) == full else ""
-
-
-def _git(*arguments: str) -> str:
-    """Return what git says where the claims are; "" where it fails or is not there."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=CLAIMS.parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
+    full = commit and git(CLAIMS.parent, "rev-parse", commit)
+    ancestor = git(CLAIMS.parent, "merge-base", commit, run.rstrip("+"))
+    return commit if full and ancestor == full else ""
 
 
 def _noted(study: Scale) -> str:
@@ -280,95 +263,27 @@ def answer(study: Scale) -> str:
 def findings(found: Sequence[Scale]) -> str:
     """Say in Markdown what the committed numbers hold: scale, scores, effects and verdicts."""
     study = found[0]
-    tested = study.published["test_images"]
     arms = [*study.published_arms, *study.matched_arms]
     scores = words.score_table(study.compared[study.compared["kind"] != "oracle"], arms)
-    formats = words.formats(scores)
-    scores = scores.apply(lambda column: column.map(f"{{:{formats[column.name]}}}".format))
-    sections = [
-        f"Data: {study.data}; {study.scale}, {words.counted(study.seeds, 'seed')}, {tested.min()} "
-        f"to {tested.max()} test images; {_provenance(study)}. Errors are of the range [0, 1] of a "
-        "and b; “within 0.05” is the share of values whose error is at most 0.05.",
-        _markdown(scores.rename_axis("").reset_index()),
-        words.verdict_on_lightness(study.published),
-        words.scatter(study.published),
-        "## Pooling, context or capacity?",
-        "One thing changed at a time, at equal depth and parameters: differences with 95 % "
-        "intervals, the first network minus the second.",
-        words.effects_in_words(study.effects(MATCHED_CONTRASTS), MATCHED_CONTRASTS),
-        *_experiments(study),
-        "## The claims",
-        f"What counts as nothing: {words.margins_in_words()}. "
-        + "Intervals are by Nadeau's and Bengio's correction, as of single images nothing is on "
-        "record. " * (not len(study.images)) + _noted(study),
-        _markdown(words.side_by_side(found)),
-        f"### {study.name}",
-        _markdown(words.verdict_table(study)),
-        "Every contrast that took part, or stands beside:",
-        _markdown(words.contrast_table(study.ledger)),
-    ]
-    for above in found:
-        if (above.profile, above.data) == (STEP_UP, RECORDED):
-            sections += step_up_in_words(above)
-    if samples := read_samples():
-        sections += [
-            "## Samples",
-            "![Synthetic daisies and photographs in colour, in lightness, and as each depth "
-            "colours them](samples.png)",
-            f"*What networks trained on {samples['training_images']} photographs of daisies, which "
-            "this repository may not show, make of other pictures: the first "
-            f"{DRAWINGS} drawings of the package and photographs that come with scikit-image "
-            f"(seed {samples['seed']}, {study.scale}).*",
-        ]
-    return "\n\n".join(sections)
-
-
-def _experiments(study: Scale) -> list[str]:
-    """Say in Markdown what operators, numbers of channels, steps and images change."""
-    sections = []
-    if study.satellite_arms:
-        effects = study.effects(study.families()["satellites"])
-        seeds = sorted({int(count) for frame in effects.values() for count in frame["seeds"]})
-        counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-        sections += [
-            "## Operators and channels",
-            "Each against the network that it varies, of the same seeds, of which there are "
-            f"{counted}.",
-            words.effects_in_words(effects),
-            "![Differences of operators and channels to the networks that they vary]"
-            "(satellites.svg)",
-        ]
-    if len(study.surface):
-        rows = study.surface.drop(columns="part")
-        formats = {**words.formats(rows), "images": ".0f"}
-        rows = rows.assign(
-            **{name: rows[name].map(f"{{:{form}}}".format) for name, form in formats.items()}
-        )
-        sections += [
-            "## Steps and images",
-            "Error on the test images, and by how much it exceeds that on training images (gap).",
-            _markdown(rows),
-            "![Error over steps for each network and number of training images](surface.svg)",
-        ]
-    return sections
-
-
-def step_up_in_words(above: Scale) -> list[str]:
-    """Say in Markdown how the networks of full width score beside the published curves."""
-    steps, original = above.one["steps"], PROFILES["published"]["steps"]
-    table = words.published_table(above.published)
-    return [
-        "## One step up",
-        f"The published networks at full width. Data: {above.data}; {above.scale}, "
-        f"{100 * steps / original:.2g} % of the original's {original:,}; "
-        f"{words.counted(above.seeds, 'seed')}; {above.one['test_images']} test images; "
-        f"{_provenance(above)}.",
-        _markdown(table.rename_axis("").reset_index()),
-        f"Of the {len(facts.published_curves())} published bounds. Shares are of values rounded to "
-        "8 bits, as the published ones are, which were read off a figure to about ±0.003, of "
-        "another split and of images that were resized without antialiasing.",
-        "![Accuracy of each depth at full width beside its own published curve](full.svg)",
-    ]
+    satellites = study.effects(study.families()["satellites"]) if study.satellite_arms else {}
+    known = {
+        "found": found,
+        "study": study,
+        "scores": words.written(scores).rename_axis("").reset_index(),
+        "contrasts": MATCHED_CONTRASTS,
+        "satellites": satellites,
+        "satellite_seeds": [n for frame in satellites.values() for n in frame["seeds"]],
+        "noted": _noted(study),
+        "step_up": (STEP_UP, RECORDED),
+        "original": PROFILES["published"]["steps"],
+        "bounds": len(facts.published_curves()),
+        "samples": read_samples(),
+        "drawings": DRAWINGS,
+        "words": words,
+        "markdown": _markdown,
+        "provenance": _provenance,
+    }
+    return cards.template("record").render(known)
 
 
 def _provenance(study: Scale) -> str:

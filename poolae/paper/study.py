@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,7 @@ class Comparison:
     def families(self) -> dict[str, list[tuple[str, str]]]:
         """Return the pairs that are contrasted in each family."""
         return {
-            "published": neighbours(self.published_arms),
+            "published": [(b, a) for a, b in combinations(self.published_arms, 2)],
             "matched": list(MATCHED_CONTRASTS),
             "satellites": [(arm, arm.partition("-")[0]) for arm in self.satellite_arms],
         }
@@ -197,9 +197,8 @@ class Study(Comparison):
         here = [r for r in self.found if r.settings.profile == first.settings.profile]
         own = [r for r in here if r.about["data_key"] == first.about["data_key"]]
         own_split = [r for r in own if r.settings.split == r.settings.seed]
-        varied = [r for r in own_split if any(getattr(r.settings, k) for k in EFFORT)]
-        self.ordinary = [r for r in own_split if r not in varied]
-        self.varied = varied
+        self.varied = [r for r in own_split if any(getattr(r.settings, k) for k in EFFORT)]
+        self.ordinary = [r for r in own_split if r not in self.varied]
         self.bands = [r for r in here if r not in own]
         self.oscillating = [r for r in self.found if r not in here]
         self.size, self.commits = first.settings.size, {r.about["commit"] for r in self.found}
@@ -343,20 +342,12 @@ class Study(Comparison):
         experts = self.experts[0]
         rows, _ = comparisons.representative_images(experts[0], count)
         test = data.load_for(experts[0][0].settings).test
-        maps = [
-            mixture.winners(
-                np.stack([np.asarray(run.predictions[rows], np.float32) for run in some]),
-                test.chroma[rows],
-            )
-            for some in experts
-        ]
-        return [
-            [
-                data.lab01_to_rgb(test.lightness[row], test.chroma[row]),
-                *(pictures.winner_picture(index[k], self.published_arms) for index in maps),
-            ]
-            for k, row in enumerate(rows)
-        ]
+        columns = [data.lab01_to_rgb(test.lightness[rows], test.chroma[rows])]
+        for some in experts:
+            predicted = [np.asarray(run.predictions[rows], np.float32) for run in some]
+            nearest = mixture.winners(np.stack(predicted), test.chroma[rows])
+            columns.append(pictures.winner_picture(nearest, self.published_arms))
+        return list(map(list, zip(*columns, strict=True)))
 
     def oscillation_curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, float | None]]:
         """Return the loss, smoothed loss and estimated period of each of the long runs."""
@@ -366,11 +357,6 @@ class Study(Comparison):
             name = "never cleared" if run.settings.accumulate_gradients else "cleared"
             curves[name] = (losses, *comparisons.oscillation(losses))
         return curves
-
-
-def neighbours(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Return every pair of arms, the later minus the earlier."""
-    return [(b, a) for i, a in enumerate(arms) for b in arms[i + 1 :]]
 
 
 def extremes_of_detail(test: Part, count: int = 2) -> list[int]:

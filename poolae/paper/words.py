@@ -51,9 +51,20 @@ def formats(table: pd.DataFrame) -> dict[str, str]:
     return {column: FORMATS[column] for column in table if column in FORMATS}
 
 
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose numbers are text, by `formats`."""
+    ways = {column: f"{{:{form}}}".format for column, form in formats(table).items()}
+    return table.assign(**{column: table[column].map(way) for column, way in ways.items()})
+
+
 def counted(number: int, thing: str) -> str:
     """Return "1 seed" or "2 seeds"."""
     return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def ranged(numbers: Iterable[float]) -> str:
+    """Return the least and the largest number, such as "3 to 10", or the only one."""
+    return " to ".join(dict.fromkeys(f"{number:.0f}" for number in (min(numbers), max(numbers))))
 
 
 def listed(parts: Iterable[str]) -> str:
@@ -213,9 +224,8 @@ def effects_in_words(effects: Mapping[str, pd.DataFrame], changes: Mapping | Non
     for name, row in first.iterrows():
         beside = "".join(f"; {interval(other.loc[name])}" for other in others)
         lines.append(f"- {names.get(name, '')}{name} {told(row)[:-1]}{beside})")
-    least, most = int(first["seeds"].min()), int(first["seeds"].max())
-    seeds = counted(most, "seed") if least == most else f"{least} to {most} seeds"
-    known = first["p_holm"].notna()
+    most, known = int(first["seeds"].max()), first["p_holm"].notna()
+    seeds = f"{ranged(first['seeds'])} seed{'s' * (most != 1)}"
     end = (
         f"From {seeds} everything stays open: a verdict takes {MIN_SEEDS}."
         if most < MIN_SEEDS
@@ -269,14 +279,16 @@ def accuracy_in_short(compared: pd.DataFrame) -> str:
     means = _means(compared)
     networks, baselines = means["network"].sort_values(), means["baseline"]
     errors = ", ".join(f"{arm} {error:.4f}" for arm, error in networks.items())
-    said = [
-        f"{name} reaches {baselines[arm]:.4f}, which {beaten} of them beat{'s' * (beaten == '1')}"
-        for arm, name in (
-            ("lightness table", "a table of 256 lightness values"),
-            ("patch boosting", "a boosted regression on patches"),
-        )
-        if arm in baselines and (beaten := _share(sum(networks < baselines[arm]), len(networks)))
-    ]
+    known = {
+        "lightness table": "a table of 256 lightness values",
+        "patch boosting": "a boosted regression on patches",
+    }
+    said = []
+    for arm in baselines.index.intersection(list(known)):
+        count = sum(networks < baselines[arm])
+        beaten = {0: "none", len(networks): "all"}.get(count, f"{count}")
+        verb = f"beat{'s' * (count == 1 < len(networks))}"
+        said.append(f"{known[arm]} reaches {baselines[arm]:.4f}, which {beaten} of them {verb}")
     return f"Mean absolute errors, of the range: {errors}; {'; '.join(said)}. {ranking(compared)}"
 
 
@@ -371,10 +383,6 @@ def _means(compared: pd.DataFrame) -> dict[str, pd.Series]:
         kind: rows.groupby("arm", sort=False)[ERROR].mean()
         for kind, rows in compared.groupby("kind")
     }
-
-
-def _share(some: int, all_: int) -> str:
-    return {0: "none", all_: "all"}.get(some, f"{some}")
 
 
 # Detail, mixtures, losses ----------------------------------------------------------------------

@@ -117,11 +117,6 @@ class Run:
         """Means of some scores over the test images."""
         return self.about.get("scores") or self.scores[list(SUMMARY)].mean().to_dict()
 
-    def accuracy_curve(self) -> np.ndarray:
-        """Mean accuracy over the test images at each of `metrics.BOUNDS`."""
-        columns = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
-        return self.scores[columns].mean().to_numpy()
-
     def predict(self, lightness: np.ndarray) -> np.ndarray:
         """Return the chroma (2, H, W) in [0, 1] of one lightness plane (1, H, W) in [0, 1]."""
         return self._ready.predict_array(np.ascontiguousarray(lightness[None], np.float32))[0]

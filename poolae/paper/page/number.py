@@ -53,7 +53,9 @@ def finish(html: str, references: Mapping[str, Mapping[str, Any]]) -> str:
     labels = _number_headings(soup) | _number_figures(main) | _number_equations(main)
     _name_code(main, labels)
     _finish_footnotes(main)
-    _rewrite(main.select('figcaption, figure.table th[scope="col"]'), INLINE_MATHS, _typeset)
+    # Captions and column heads are plain text.
+    plain = main.select('figcaption, figure.table th[scope="col"]')
+    _rewrite(plain, INLINE_MATHS, lambda latex, node: _nodes(mathml(latex, _where(node))))
     _cite(main, references)
     _resolve(soup, main, labels)
     _make_scrollable(main, labels)
@@ -173,11 +175,6 @@ def _finish_footnotes(main: Tag) -> None:
     for call in main("a", role="doc-noteref"):
         note = main.select_one(call["href"]).get_text()
         call["title"] = " ".join(note.replace("↩", "").split())
-
-
-def _typeset(latex: str, node: NavigableString) -> list[Any]:
-    """Turn the mathematics of captions and column heads, which are plain text, into MathML."""
-    return _nodes(mathml(latex, _where(node)))
 
 
 def _cite(main: Tag, references: Mapping[str, Mapping[str, Any]]) -> None:

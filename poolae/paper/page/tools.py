@@ -19,6 +19,7 @@ from poolae.data import Part
 from poolae.data.colour import lab01_to_rgb
 from poolae.paper import figures
 from poolae.paper.comparisons import representative_images
+from poolae.paper.facts import PHOTOGRAPHS
 from poolae.paper.show import data_uri, png_uri
 from poolae.settings import UserError
 from poolae.train import runs
@@ -26,8 +27,6 @@ from poolae.train.runs import Run
 
 STEPS = 1000  # of the range, in which a sample's errors are rounded up: those of `metrics.BOUNDS`
 PHOTOGRAPH_SIDE = 384  # pixels of the longer side
-# Photographs that scikit-image ships: in the public domain or CC0, and none of a daisy.
-PHOTOGRAPHS = {"astronaut": "astronaut", "cat": "chelsea", "coffee": "coffee", "rocket": "rocket"}
 DASHES = ("1 3", "6 4", "9 3 2 3", "5 2 1 2 1 2", "2 2")  # of the baselines, which have no colour
 
 
