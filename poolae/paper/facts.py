@@ -24,7 +24,7 @@ def published_curves() -> pd.DataFrame:
     return pd.read_csv(REFERENCE / "published_curves.csv", comment="#", index_col="bound")
 
 
-def describe_data(images: data.Split) -> dict:
+def describe_data(split: data.Split) -> dict:
     """Measure how hard a data set is and what its colours are like.
 
     Returns
@@ -38,14 +38,14 @@ def describe_data(images: data.Split) -> dict:
     errors = {}
     for name in ("grey", "training median", "lightness table"):
         fit = BASELINES[name]
-        predicted = fit(*images.train.in_memory())(images.test.lightness)
-        errors[name] = metrics.mean_absolute_error(predicted, images.test.chroma).mean()
-    chroma = images.images.lab[data.spread(range(len(images.images))), 1:] * 255 - 128
-    power = metrics.band_power(chroma).mean(axis=0)[:, : len(band_names(images.images.size))]
+        predicted = fit(*split.train.in_memory())(split.test.lightness)
+        errors[name] = metrics.mean_absolute_error(predicted, split.test.chroma).mean()
+    chroma = split.images.lab[data.spread(range(len(split.images))), 1:] * 255 - 128
+    power = metrics.band_power(chroma).mean(axis=0)[:, : len(band_names(split.images.size))]
     edges = histogram_edges()
     return {
-        "size": images.images.size,
-        "images": len(images.images),
+        "size": split.images.size,
+        "images": len(split.images),
         "mean_absolute_error": errors,
         "histogram": {
             c: np.histogram(chroma[:, k], edges, density=True)[0] for k, c in enumerate("ab")

@@ -28,7 +28,7 @@ DRAWING = ("data/daisies", "data/decode", "data/colour")  # the images; in their
 SCORING = ("metrics/scores", "data/colour")
 
 
-def origin(settings: Settings, images: Split) -> dict:
+def origin(settings: Settings, split: Split) -> dict:
     """Return what a run is made from; its "fingerprint" digests all that decides the weights.
 
     Except the machine. The names of the data and of the profile do not count, what they stand
@@ -36,34 +36,34 @@ def origin(settings: Settings, images: Split) -> dict:
     """
     parts = [
         json.dumps({**settings.asdict(), "data": None, "profile": None}, sort_keys=True),
-        images.images.key,
-        json.dumps([images.train.names, images.test.names]),
+        split.images.key,
+        json.dumps([split.train.names, split.test.names]),
         code_digest(*DECIDING),
     ]
     return {
         "settings": settings.asdict(),
         "fingerprint": _digest("\0".join(parts).encode(errors="surrogateescape")),
-        "data_key": images.images.key,
+        "data_key": split.images.key,
         "code": module_digests(*DECIDING, *DRAWING),
-        "images": len(images.images.names),
-        "training_images": len(images.train.names),
-        "test_images": len(images.test.names),
+        "images": len(split.images.names),
+        "training_images": len(split.train.names),
+        "test_images": len(split.test.names),
     }
 
 
-def changes(about: dict | None, settings: Settings, images: Split) -> str:
+def changes(about: dict | None, settings: Settings, split: Split) -> str:
     """Say what is no longer as it was when a run was trained.
 
     Parameters
     ----------
     about
         What the finished run says of itself, None if that cannot be read.
-    settings, images
+    settings, split
         Of the run as it is wanted now.
     """
     if about is None:
         return f"its {RUN_FILE} is damaged, or of another version"
-    now = origin(settings, images)
+    now = origin(settings, split)
     said = [
         f"{key} {about['settings'][key]} -> {value}"
         for key, value in now["settings"].items()

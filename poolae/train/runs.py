@@ -207,12 +207,12 @@ def train(
         processes do not find the same data and results.
     """
     folder = Path(results) / "runs" / settings.name
-    images, scorer = data.load_for(settings), code_digest(*SCORING)
+    split, scorer = data.load_for(settings), code_digest(*SCORING)
 
     def lacks_training(about: dict | None) -> bool:
         if about is None:
             return True
-        now = origin(_in_its_precision(settings, about), images)
+        now = origin(_in_its_precision(settings, about), split)
         return about["fingerprint"] != now["fingerprint"]
 
     about, alone = read(folder), int(os.environ.get("WORLD_SIZE") or 1) == 1
@@ -227,37 +227,37 @@ def train(
                 until_it_is_made.enter_context(building.held(folder))
             about = read(folder)  # another process may have made it meanwhile
         lacking, settings = lacks_training(about), _in_its_precision(settings, about)
-        mark = origin(settings, images)["fingerprint"]
+        mark = origin(settings, split)["fingerprint"]
         parallel.agree("data and results", (mark, lacking))
         if lacking:
             if parallel.is_first():
                 if (folder / RUN_FILE).exists():
-                    why = changes(about, settings, images)
+                    why = changes(about, settings, split)
                     print(f"{settings.name} is trained again: {why}.", flush=True)
-                check_memory(memory_needed(settings, images), f"Training {settings.name}")
+                check_memory(memory_needed(settings, split), f"Training {settings.name}")
             settle_in()
             began = time.monotonic()
             network, history = loop.fit(
                 settings,
-                images.train.lightness,
-                images.train.chroma,
-                images.test.lightness[0],
+                split.train.lightness,
+                split.train.chroma,
+                split.test.lightness[0],
                 folder / CHECKPOINT_FILE,
                 mark,
                 watch,
-                images.validation and images.validation.in_memory(),
+                split.validation and split.validation.in_memory(),
             )
         with parallel.first_ahead():
             if parallel.is_first():
                 if lacking:
-                    about = _write(settings, images, folder, network, history, began)
+                    about = _write(settings, split, folder, network, history, began)
                 if about.get("scored_with") != scorer:
-                    _score(Run(folder, about), images, scorer)
+                    _score(Run(folder, about), split, scorer)
             about = read(folder)
     return Run(folder, about)
 
 
-def memory_needed(settings: Settings, images: data.Split) -> int:
+def memory_needed(settings: Settings, split: data.Split) -> int:
     """Return about how many bytes a training process takes at its peak.
 
     Measured with PyTorch 2.13 on a CPU: 370 MB for Python and PyTorch, 14 to 27 bytes for each
@@ -267,7 +267,7 @@ def memory_needed(settings: Settings, images: data.Split) -> int:
 
     network = build_for(settings)
     values = sum(stage.values(settings.size) for stage in network.stages)
-    pixels = len(images.test) * settings.size**2
+    pixels = len(split.test) * settings.size**2
     return (
         370_000_000
         + 28 * settings.batch_size * values
@@ -277,10 +277,10 @@ def memory_needed(settings: Settings, images: data.Split) -> int:
     )
 
 
-def score(predicted: np.ndarray, images: data.Split) -> pd.DataFrame:
+def score(predicted: np.ndarray, split: data.Split) -> pd.DataFrame:
     """Return one row of `metrics.image_scores` per test image, indexed by its name."""
-    rarity = metrics.colour_rarity(images.train.in_memory()[1])
-    test = images.test
+    rarity = metrics.colour_rarity(split.train.in_memory()[1])
+    test = split.test
     # A part at a time: the metrics take many times the memory of the images.
     parts = (slice(k, k + SCORED) for k in range(0, len(test), SCORED))
     scores = (
@@ -417,7 +417,7 @@ def _in_its_precision(settings: Settings, about: dict | None) -> Settings:
     return precision.resolve(settings)
 
 
-def _write(settings, images: data.Split, folder: Path, network, history, began: float) -> dict:
+def _write(settings, split: data.Split, folder: Path, network, history, began: float) -> dict:
     """Evaluate a network that has been trained since `began`, and write all but its scores."""
     import torch
     from safetensors.torch import save
@@ -427,16 +427,16 @@ def _write(settings, images: data.Split, folder: Path, network, history, began: 
     from poolae.train.parallel import processes
     from poolae.train.precision import choose
 
-    test, some = images.test, slice(len(images.test))
+    test, some = split.test, slice(len(split.test))
     predicted = network.predict_array(test.lightness)
     scrambled = network.predict_array(data.shuffle_tiles(test.lightness, settings.split))
     scrambled = data.shuffle_tiles(scrambled, settings.split, back=True)
-    fitted = network.predict_array(images.train.lightness[some])
-    training_error = metrics.mean_absolute_error(fitted, images.train.chroma[some]).mean()
+    fitted = network.predict_array(split.train.lightness[some])
+    training_error = metrics.mean_absolute_error(fitted, split.train.chroma[some]).mean()
     gradients = gradient_map(copy.deepcopy(network).cpu(), test.lightness[:16])
     about = {
         "name": settings.name,
-        **origin(settings, images),
+        **origin(settings, split),
         "parameters": network.parameter_count,
         "receptive_field": network.receptive_field,
         "effective_receptive_field": effective_receptive_field(gradients),
@@ -457,7 +457,7 @@ def _write(settings, images: data.Split, folder: Path, network, history, began: 
     if settings.early:
         check = pd.DataFrame(history["validation"], columns=["step", "error"]).astype({"step": int})
         kept = int(check["step"][check["error"].idxmin()])
-        about["validation"] = {"images": len(images.validation), "kept": kept}
+        about["validation"] = {"images": len(split.validation), "kept": kept}
         about["validation"] |= check.to_dict("list")
     losses = pd.DataFrame({"loss": history["loss"], "seconds": history["seconds"]})
     losses.index = pd.RangeIndex(1, settings.steps + 1, name="step")
@@ -482,10 +482,10 @@ def _write(settings, images: data.Split, folder: Path, network, history, began: 
     return about
 
 
-def _score(run: Run, images: data.Split, scorer: str) -> None:
-    scores = score(np.asarray(run.predictions, np.float32), images)
+def _score(run: Run, split: data.Split, scorer: str) -> None:
+    scores = score(np.asarray(run.predictions, np.float32), split)
     scrambled = np.load(run.path("scrambled.npy")).astype(np.float32)
-    scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, images.test.chroma)
+    scores["scrambled_error"] = metrics.mean_absolute_error(scrambled, split.test.chroma)
     scores["training_error"] = run.about["training_error"]
     with replacing(run.folder / "scores.csv") as temporary:
         # A file name may hold bytes that are no UTF-8.
