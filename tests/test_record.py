@@ -149,6 +149,29 @@ def test_the_findings_say_where_and_how_long_it_ran(on_record):
     assert set(networks["threads"]) == {1}
 
 
+def test_commits_of_the_same_code_are_said_to_be(on_record):
+    both = record.read_results().query("profile == 'standard'").reset_index(drop=True)
+    networks = both.index[both["kind"] == "network"]
+    assert "of the same code" not in text_of(both.assign(commit="0123456"))
+    both.loc[networks[0], "commit"] = "0123456"
+    said = re.search(r"commits .* \(\d+ runs\), 0123456 \(1 run\)(.*?); ", text_of(both))
+    assert said[1] == ", all of the same code"
+    both.loc[networks[0], "code"] = "fedcba9876"
+    assert "of the same code" not in text_of(both)
+
+
+def test_trials_cost_what_the_record_says_of_a_step(monkeypatch):
+    everything = record.read_results()
+    study = record.scales(everything)[0]
+    pace = (study.networks["training_seconds"] / study.networks["steps"]).groupby(
+        study.networks["arm"]
+    )
+    two = pd.DataFrame({"operations": [1.0, 0.5], "pool0": [0.04, 0.05], "pool1": [0.04, None]})
+    monkeypatch.setattr(facts, "recipe_trials", lambda: two)
+    hours = 300 * (1.5 * pace.mean()["pool0"] + pace.mean()["pool1"]) / 3600
+    assert record.hours_of_trials(study) == pytest.approx(hours)
+
+
 def test_other_data_on_record_are_another_column_without_a_verdict_on_daisies():
     tulips = rows_of().query("seed == split").assign(data="tulips")
     found = record.scales(pd.concat([tulips, record.read_results()]))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from poolae.data.sources import manifest
 from poolae.files import REFERENCE
-from poolae.paper import record, words
+from poolae.paper import facts, record, words
 from poolae.train import runs
 
 
@@ -40,7 +40,8 @@ def answered(tables: Mapping[str, str]) -> dict[str, pd.DataFrame]:
         "tested": study.networks["test_images"].agg(["min", "max"]),
         "photographs": len(manifest()),
         "trained": f"yes: {stored}, with a model card" if networks else "no",
-        "trials": len(pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#")),
+        "trials": len(facts.recipe_trials()),
+        "hours_of_trials": record.hours_of_trials(study),
     }
     rows = pd.read_csv(REFERENCE / "checklists.csv", dtype=str, keep_default_na=False)
     for column in ("answer", "where"):

@@ -18,6 +18,18 @@ from poolae.metrics.baselines import BASELINES
 PHOTOGRAPHS = {"astronaut": "astronaut", "cat": "chelsea", "coffee": "coffee", "rocket": "rocket"}
 
 
+TRIAL_STEPS = 300  # those of a trial of the recipe whose operations are 1
+
+
+def recipe_trials(**options) -> pd.DataFrame:
+    """Return what was tried before the recipe was fixed, what did not help included.
+
+    A row per trial: `change`, `split`, `operations`, and the validation error of each arm, NaN
+    where it was not tried; `options` as of `pandas.read_csv`.
+    """
+    return pd.read_csv(REFERENCE / "recipe_trials.csv", comment="#", **options)
+
+
 @cache
 def published_curves() -> pd.DataFrame:
     """Return the curves of the 2020 study: accuracy of pool0 ... pool3, indexed by bound."""

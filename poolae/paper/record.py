@@ -279,6 +279,8 @@ def findings(found: Sequence[Scale]) -> str:
         "bounds": len(facts.published_curves()),
         "samples": read_samples(),
         "drawings": DRAWINGS,
+        "trials": len(facts.recipe_trials()),
+        "hours_of_trials": hours_of_trials(study),
         "words": words,
         "markdown": _markdown,
         "provenance": _provenance,
@@ -290,12 +292,24 @@ def _provenance(study: Scale) -> str:
     """Say which commits the runs come from, how long they took and on what."""
     networks = study.networks
     commits = networks["commit"].value_counts()
-    named = ", ".join(f"{commit} ({count} runs)" for commit, count in commits.items())
+    named = ", ".join(
+        f"{commit} ({words.counted(count, 'run')})" for commit, count in commits.items()
+    )
+    alike = ", all of the same code" * (len(commits) > 1 == len(set(networks["code"])))
     hours = networks["training_seconds"].sum() / 3600
     return (
-        f"commit{'s' * (len(commits) > 1)} {named}; {hours:.1f} hours of training, "
+        f"commit{'s' * (len(commits) > 1)} {named}{alike}; {hours:.1f} hours of training, "
         f"{words.counted(len(networks), 'run')} on {words.machines(networks)} each"
     )
+
+
+def hours_of_trials(study: Scale) -> float:
+    """Return how long the trials of the recipe would take at the pace of the runs of a study."""
+    steps = study.networks["training_seconds"] / study.networks["steps"]
+    pace, trials = steps.groupby(study.networks["arm"]).mean(), facts.recipe_trials()
+    tried = trials.reindex(columns=pace.index.intersection(trials.columns)).notna()
+    seconds = (tried * pace[tried.columns]).sum(axis=1) * facts.TRIAL_STEPS * trials["operations"]
+    return float(seconds.sum() / 3600)
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from poolae import data
 from poolae.files import REFERENCE, build_folder
-from poolae.paper import checklists, comparisons
+from poolae.paper import checklists, comparisons, facts
 from poolae.paper.page import export, tools
 from poolae.paper.page.number import slug
 from poolae.paper.study import Study
@@ -66,22 +66,20 @@ def _provenance(found: Sequence[runs.Run]) -> dict[str, str | pd.DataFrame]:
             for name, number in {"Python": platform.python_version(), **about["versions"]}.items()
         ),
     }
-    # As it was written: what was tried before the recipe was fixed, what did not help included.
-    as_written = {"dtype": str, "keep_default_na": False}
-    trials = REFERENCE / "recipe_trials.csv"
     tables = {
         "runs": _run_table(found),
-        "trials": pd.read_csv(trials, comment="#", index_col="change", **as_written),
+        # As it was written.
+        "trials": facts.recipe_trials(dtype=str, keep_default_na=False).set_index("change"),
         "coverage": pd.read_csv(REFERENCE / "coverage.csv", index_col="seeds").rename(
             columns=lambda name: name.replace("_", " ")
         ),
         "faults": pd.read_csv(REFERENCE / "faults.csv", index_col="fault"),
         **_speed(),
     }
-    facts = {name: text.format_map(known) for name, text in words["facts"].items()}
+    said = {name: text.format_map(known) for name, text in words["facts"].items()}
     links = {name: f"[Table](#tbl-made-{slug(words['tables'][name])})" for name in words["tables"]}
     tables |= checklists.answered(links)
-    return facts | {words["tables"][name]: frame for name, frame in tables.items()}
+    return said | {words["tables"][name]: frame for name, frame in tables.items()}
 
 
 def _run_table(found: Sequence[runs.Run]) -> pd.DataFrame:
