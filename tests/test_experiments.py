@@ -10,7 +10,7 @@ import pytest
 
 from poolae import data
 from poolae.models import build_for
-from poolae.paper import comparisons, figures
+from poolae.paper import comparisons, figures, words
 from poolae.paper.study import Study
 from poolae.settings import PROFILES, UserError, from_name, make_settings
 from poolae.train import loop, runs
@@ -83,6 +83,45 @@ def test_the_surface_compares_equal_seeds(study):
     second = known[known["arm"] == "pool1"].assign(seed=1, mean_absolute_error=0.9)
     table = comparisons.surface(pd.concat([known, second]))
     assert list(table["seeds"]) == [1, 1] and table["error"].max() < 0.9
+
+
+def errors_of(arms):
+    """A row per run of arms whose ΔE is given for each of two seeds."""
+    about = {"": (571, 400), "-images143": (143, 400), "-steps1600-early": (457, 1600)}
+    rows = [
+        (base + effort, seed, *about[effort], 0.04, 0.03, delta_e)
+        for base, efforts in arms.items()
+        for effort, seeds in efforts.items()
+        for seed, delta_e in enumerate(seeds)
+    ]
+    names = ["arm", "seed", "training_images", "steps", "mean_absolute_error", "training_error"]
+    return pd.DataFrame(rows, columns=[*names, "ciede2000"])
+
+
+def test_orders_are_paired_by_seed_and_told_where_they_turn():
+    runs = errors_of(
+        {
+            "pool3": {"": [10.0, 11.0], "-images143": [12.0, 12.4], "-steps1600-early": [9.0]},
+            "pool1": {"": [10.5, 11.25], "-images143": [11.0, 12.0], "-steps1600-early": [9.5]},
+            "pool0": {"": [1.0, 1.0]},  # in which nothing varies
+        }
+    )
+    found = comparisons.orders(runs, [("pool3", "pool1"), ("dilated", "pool1"), ("pool3", "pool0")])
+    assert set(found["pair"]) == {"pool3 − pool1"}
+    table = words.order_table(found)
+    assert dict(table.loc["pool3 − pool1"]) == {
+        "400 steps on 143 images": "+0.70 (+0.40 to +1.00)",
+        "400 steps on 571 images": "−0.38 (−0.50 to −0.25)",
+        "up to 1,600 steps on 457 images": "−0.50 (−0.50 to −0.50)",
+    }
+    assert words.orders_in_words(found) == (
+        "pool3 is behind pool1 with 400 steps on 143 images, and ahead with 400 steps on 571 "
+        "images and up to 1,600 steps on 457 images. Means over 1 to 2 seeds: that tells an "
+        "order, not a verdict."
+    )
+    (behind,) = words.orders_in_words(found[found["effect"] > 0]).split(". ")[:1]
+    assert behind == "pool3 is behind pool1 throughout (by 0.70 to 0.70 ΔE)"
+    assert comparisons.orders(runs, [("dilated", "pool1")]).empty
 
 
 def test_fewer_training_images_are_among_more():

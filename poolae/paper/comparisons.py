@@ -23,6 +23,7 @@ from poolae.settings import DEPTHS, EFFORT, Settings, from_name
 from poolae.train.runs import Run, score
 
 ACCURACIES = [f"accuracy_{bound:.3f}" for bound in metrics.BOUNDS]
+CELL = ["part", "steps", "early"]  # how much an arm was trained, and on how much
 
 
 def tabulate(found: Sequence[Run], results: str | os.PathLike) -> pd.DataFrame:
@@ -230,28 +231,63 @@ def surface(networks: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     networks
-        A row per run: `arm`, `seed`, `steps`, `training_images`, `mean_absolute_error` and
-        `training_error`.
+        A row per run: `arm`, `seed`, `steps`, `training_images`, `mean_absolute_error`,
+        `ciede2000` and `training_error`.
 
     Returns
     -------
     DataFrame
         A row per `arm`, `part` (training images asked for; 0: all), `steps` and `early`, of the
         arms that vary in them. Means over `seeds`, those that all rows of the arm have: `images`
-        trained on, test `error`, and its excess over the training error, `gap`.
+        trained on, test `error`, its excess over the training error, `gap`, and "ΔE, mean".
     """
+    frame, keys = _efforts(networks), ["arm", *CELL]
+    kinds = frame.drop_duplicates(keys)["arm"].value_counts()
+    shared = frame.groupby(["arm", "seed"])["error"].transform("size") == frame["arm"].map(kinds)
+    groups = frame[shared].drop(columns="seed").groupby(keys, sort=False)
+    return groups.mean().assign(seeds=groups.size()).reset_index()
+
+
+def orders(networks: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """Return which of two arms is ahead after so many steps on so many images, seed by seed.
+
+    Parameters
+    ----------
+    networks
+        As of `surface`.
+    pairs
+        Of arms.
+
+    Returns
+    -------
+    DataFrame
+        A row per `pair`, "first − second", and the `part`, `steps` and `early` that both have:
+        `images` trained on, `effect`, the mean over `seeds` of the difference of their mean ΔE,
+        and the `least` and `most` of it.
+    """
+    efforts, rows = _efforts(networks).set_index(["arm", *CELL, "seed"]).sort_index(), []
+    for a, b in pairs:
+        if {a, b} <= set(efforts.index.unique("arm")):
+            ahead = (efforts.loc[a] - efforts.loc[b])["ΔE, mean"].dropna().groupby(CELL)
+            told = ahead.agg(effect="mean", least="min", most="max", seeds="size")
+            images = efforts.loc[a, "images"].groupby(CELL).mean()
+            rows.append(told.assign(pair=f"{a} − {b}", images=images).reset_index())
+    if not rows:
+        return pd.DataFrame()
+    by_size = pd.concat(rows).sort_values("images", kind="stable")
+    return by_size.sort_values(["early", "steps"], kind="stable", ignore_index=True)
+
+
+def _efforts(networks: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for one in networks.itertuples():
         s, error = from_name(f"{one.arm}-seed0"), one.mean_absolute_error
-        kind = (s.base, s.training_images, one.steps, s.early, any(getattr(s, k) for k in EFFORT))
-        rows.append((*kind, one.seed, one.training_images, error, error - one.training_error))
-    keys = ["arm", "part", "steps", "early"]
-    frame = pd.DataFrame(rows, columns=[*keys, "varied", "seed", "images", "error", "gap"])
-    frame = frame[frame["arm"].isin(frame.loc[frame["varied"], "arm"])]
-    kinds = frame.drop_duplicates(keys)["arm"].value_counts()
-    shared = frame.groupby(["arm", "seed"])["error"].transform("size") == frame["arm"].map(kinds)
-    groups = frame[shared].drop(columns=["varied", "seed"]).groupby(keys, sort=False)
-    return groups.mean().assign(seeds=groups.size()).reset_index()
+        cell = s.base, s.training_images, one.steps, s.early, one.seed, one.training_images
+        varied = any(getattr(s, k) for k in EFFORT)
+        rows.append((*cell, error, error - one.training_error, one.ciede2000, varied))
+    columns = ["arm", *CELL, "seed", "images", "error", "gap", "ΔE, mean", "varied"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame[frame["arm"].isin(frame.loc[frame["varied"], "arm"])].drop(columns="varied")
 
 
 def coherence_floor(settings: Settings) -> np.ndarray:

@@ -34,6 +34,7 @@ SHOWN = {  # of an arm, in tables
     "fine_coherence": "fine coherence",
     "fine_gain": "fine gain",
 }
+ORDERED = (("pool3", "pool1"), ("dilated", "matched0"), ("matched3", "dilated"))
 # What each pair changes, with all else held still.
 MATCHED_CONTRASTS = {
     ("matched1", "matched0"): "one halving",
@@ -147,6 +148,11 @@ class Comparison:
         """The errors of arms over steps and training images: `comparisons.surface`."""
         return comparisons.surface(self.trained)
 
+    @cached_property
+    def orders(self) -> pd.DataFrame:
+        """Which arm is ahead over steps and training images: `comparisons.orders`."""
+        return comparisons.orders(self.trained, ORDERED)
+
     def detail(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame, dict[str, str | None]]]:
         """Return for each family its title, gain and coherence per band, and arm to `carried`."""
         families = {"published": self.published_arms, "matched": self.matched_arms}
@@ -239,8 +245,8 @@ class Study(Comparison):
                 "seed": run.settings.seed,
                 "steps": run.settings.steps,
                 "training_images": run.about["training_images"],
-                "mean_absolute_error": run.scores["mean_absolute_error"].mean(),
                 "training_error": run.about["training_error"],
+                **run.scores[list(JUDGED)].mean(),
             }
             for run in (*self.ordinary, *self.varied)
         ]

@@ -235,6 +235,40 @@ def effects_in_words(effects: Mapping[str, pd.DataFrame], changes: Mapping | Non
     return "\n".join(lines) + f"\n\n{end}"
 
 
+def order_table(orders: pd.DataFrame) -> pd.DataFrame:
+    """Return `Comparison.orders` as text: a row per pair, a column per steps and images."""
+    said = [
+        f"{one.effect:+.2f} ({one.least:+.2f} to {one.most:+.2f})".replace("-", "−")
+        for one in orders.itertuples()
+    ]
+    cells = pd.DataFrame({"ΔE": orders["pair"], "cell": _cells(orders), "said": said})
+    by_cell = cells.pivot_table("said", "ΔE", "cell", "first", fill_value="–", sort=False)
+    return by_cell.rename_axis(columns=None)
+
+
+def orders_in_words(orders: pd.DataFrame) -> str:
+    """Say where the first of each pair of `Comparison.orders` is behind the second."""
+    said = []
+    for pair, rows in orders.assign(cell=_cells(orders)).groupby("pair", sort=False):
+        a, b = pair.split(" − ")
+        behind, size = rows["effect"] > 0, rows["effect"].abs()
+        by = f"by {size.min():.2f} to {size.max():.2f} ΔE"
+        if behind.all() or not behind.any():
+            said.append(f"{a} is {'behind' if behind.all() else 'ahead of'} {b} throughout ({by})")
+        else:
+            where, elsewhere = (listed(rows.loc[side, "cell"]) for side in (behind, ~behind))
+            said.append(f"{a} is behind {b} with {where}, and ahead with {elsewhere}")
+    end = "that tells an order, not a verdict" if orders["seeds"].max() < MIN_SEEDS else "paired"
+    return f"{'; '.join(said)}. Means over {ranged(orders['seeds'])} seeds: {end}."
+
+
+def _cells(orders: pd.DataFrame) -> list[str]:
+    return [
+        f"{'up to ' * one.early}{one.steps:,} steps on {one.images:.0f} images"
+        for one in orders.itertuples()
+    ]
+
+
 def matched_in_short(effects: pd.DataFrame) -> str:
     """Say what pooling, context and shortcuts do to the error at equal depth and parameters."""
     changes = {
