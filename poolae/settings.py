@@ -144,8 +144,8 @@ class Settings:
 
     @property
     def base(self) -> str:
-        """The arm that it varies in operators, bottleneck, images or steps: itself if in none."""
-        return replace(self, **(USUAL | {"pooling": _usual_pooling(self.family)})).arm
+        """The arm that it varies in images, steps or early stopping: itself if in none."""
+        return replace(self, **EFFORT).arm
 
     @property
     def name(self) -> str:

@@ -104,6 +104,7 @@ def test_orders_are_paired_by_seed_and_told_where_they_turn():
             "pool3": {"": [10.0, 11.0], "-images143": [12.0, 12.4], "-steps1600-early": [9.0]},
             "pool1": {"": [10.5, 11.25], "-images143": [11.0, 12.0], "-steps1600-early": [9.5]},
             "pool0": {"": [1.0, 1.0]},  # in which nothing varies
+            "pool3-blur": {"": [1.0, 1.0], "-images143": [1.0, 1.0]},  # another network
         }
     )
     found = comparisons.orders(runs, [("pool3", "pool1"), ("dilated", "pool1"), ("pool3", "pool0")])
@@ -111,14 +112,22 @@ def test_orders_are_paired_by_seed_and_told_where_they_turn():
     table = words.order_table(found)
     assert dict(table.loc["pool3 − pool1"]) == {
         "400 steps on 143 images": "+0.70 (+0.40 to +1.00)",
-        "400 steps on 571 images": "−0.38 (−0.50 to −0.25)",
-        "up to 1,600 steps on 457 images": "−0.50 (−0.50 to −0.50)",
+        "400 steps on all images": "−0.38 (−0.50 to −0.25)",
+        "up to 1,600 steps on all images": "−0.50 (−0.50 to −0.50)",
     }
     assert words.orders_in_words(found) == (
-        "pool3 is behind pool1 with 400 steps on 143 images, and ahead with 400 steps on 571 "
-        "images and up to 1,600 steps on 457 images. Means over 1 to 2 seeds: that tells an "
+        "pool3 is behind pool1 with 400 steps on 143 images, and ahead with 400 steps on all "
+        "images and up to 1,600 steps on all images. Means over 1 to 2 seeds: that tells an "
         "order, not a verdict."
     )
+    written = words.written(words.surface_table(comparisons.surface(runs)))
+    assert list(written[["arm", "steps", "stopped early", "images"]].itertuples(index=False))[
+        :3
+    ] == [
+        ("pool3", "400", "no", "143"),
+        ("pool3", "400", "no", "571"),
+        ("pool3", "1,600", "yes", "457"),
+    ]
     (behind,) = words.orders_in_words(found[found["effect"] > 0]).split(". ")[:1]
     assert behind == "pool3 is behind pool1 throughout (by 0.70 to 0.70 ΔE)"
     assert comparisons.orders(runs, [("dilated", "pool1")]).empty

@@ -80,7 +80,9 @@ def test_a_name_tells_a_run_from_all_others_and_is_read_back():
     assert make_settings(2, 1).name == "pool2-seed1"
     assert make_settings(3, 1, pooling="max2", split=0).name == "pool3-max2-seed1-split0"
     name = "matched3-max5-transposed-images143-steps1600-early-published-seed2"
-    assert (found := from_name(name)).name == name and found.base == "matched3-published"
+    assert (
+        found := from_name(name)
+    ).name == name and found.base == "matched3-max5-transposed-published"
     assert (found.steps, found.training_images) == (1600, 143)
     assert from_name("lossless-ungrouped-early-seed0").base == "lossless-ungrouped"
 

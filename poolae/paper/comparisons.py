@@ -261,28 +261,30 @@ def orders(networks: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataF
     Returns
     -------
     DataFrame
-        A row per `pair`, "first − second", and the `part`, `steps` and `early` that both have:
-        `images` trained on, `effect`, the mean over `seeds` of the difference of their mean ΔE,
-        and the `least` and `most` of it.
+        A row per `pair`, "first − second", and the `part` (as of `surface`), `steps` and `early`
+        that both have: `effect`, the mean over `seeds` of the difference of their mean ΔE, and the
+        `least` and `most` of it.
     """
     efforts, rows = _efforts(networks).set_index(["arm", *CELL, "seed"]).sort_index(), []
     for a, b in pairs:
         if {a, b} <= set(efforts.index.unique("arm")):
             ahead = (efforts.loc[a] - efforts.loc[b])["ΔE, mean"].dropna().groupby(CELL)
             told = ahead.agg(effect="mean", least="min", most="max", seeds="size")
-            images = efforts.loc[a, "images"].groupby(CELL).mean()
-            rows.append(told.assign(pair=f"{a} − {b}", images=images).reset_index())
+            rows.append(told.assign(pair=f"{a} − {b}").reset_index())
     if not rows:
         return pd.DataFrame()
-    by_size = pd.concat(rows).sort_values("images", kind="stable")
-    return by_size.sort_values(["early", "steps"], kind="stable", ignore_index=True)
+    found = pd.concat(rows, ignore_index=True)
+    order = found.assign(part=found["part"].replace(0, np.inf)).sort_values(
+        ["part", "early", "steps"]
+    )
+    return found.loc[order.index].reset_index(drop=True)
 
 
 def _efforts(networks: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for one in networks.itertuples():
         s, error = from_name(f"{one.arm}-seed0"), one.mean_absolute_error
-        cell = s.base, s.training_images, one.steps, s.early, one.seed, one.training_images
+        cell = s.base, s.training_images, int(one.steps), s.early, one.seed, one.training_images
         varied = any(getattr(s, k) for k in EFFORT)
         rows.append((*cell, error, error - one.training_error, one.ciede2000, varied))
     columns = ["arm", *CELL, "seed", "images", "error", "gap", "ΔE, mean", "varied"]

@@ -38,7 +38,7 @@ FORMATS = {
     **dict.fromkeys(["AuC 150", "AuC 25", "AuC 150, rare", "AuC 25, rare"], ".3f"),
     **dict.fromkeys(["test minus training", "gap"], "+.4f"),
     **dict.fromkeys(["measured", "side of the bottleneck", "images"], ".0f"),
-    "parameters": ",",
+    **dict.fromkeys(["parameters", "steps"], ","),
     "million MACs": ",.0f",
     "values per pixel at the narrowest": ".3g",
     "fine coherence": ".2f",
@@ -235,6 +235,18 @@ def effects_in_words(effects: Mapping[str, pd.DataFrame], changes: Mapping | Non
     return "\n".join(lines) + f"\n\n{end}"
 
 
+def surface_table(surface: pd.DataFrame) -> pd.DataFrame:
+    """Return `Comparison.surface` for readers: a row per arm, images, steps and way to stop."""
+    keys = surface.assign(
+        arm=pd.Categorical(surface["arm"], surface["arm"].unique()),
+        part=surface["part"].replace(0, np.inf),
+    )
+    table = surface.loc[keys.sort_values(["arm", "part", "steps", "early"]).index]
+    stopped = table["early"].map({True: "yes", False: "no"})
+    shown = ["arm", "images", "steps", "stopped early", "error", "ΔE, mean", "gap", "seeds"]
+    return table.assign(**{"stopped early": stopped})[shown].reset_index(drop=True)
+
+
 def order_table(orders: pd.DataFrame) -> pd.DataFrame:
     """Return `Comparison.orders` as text: a row per pair, a column per steps and images."""
     said = [
@@ -264,7 +276,7 @@ def orders_in_words(orders: pd.DataFrame) -> str:
 
 def _cells(orders: pd.DataFrame) -> list[str]:
     return [
-        f"{'up to ' * one.early}{one.steps:,} steps on {one.images:.0f} images"
+        f"{'up to ' * one.early}{one.steps:,} steps on {one.part or 'all'} images"
         for one in orders.itertuples()
     ]
 
