@@ -270,8 +270,12 @@ def orders_in_words(orders: pd.DataFrame) -> str:
         else:
             where, elsewhere = (listed(rows.loc[side, "cell"]) for side in (behind, ~behind))
             said.append(f"{a} is behind {b} with {where}, and ahead with {elsewhere}")
-    end = "that tells an order, not a verdict" if orders["seeds"].max() < MIN_SEEDS else "paired"
-    return f"{'; '.join(said)}. Means over {ranged(orders['seeds'])} seeds: {end}."
+    steps = listed(f"{number:,}" for number in sorted(orders["steps"].unique()))
+    parts = listed(str(part or "all") for part in orders["part"].unique())
+    return (
+        f"Trained for {steps} steps on {parts} images, {'; '.join(said)}; means over "
+        f"{ranged(orders['seeds'])} seeds, of which a verdict takes {MIN_SEEDS}."
+    )
 
 
 def _cells(orders: pd.DataFrame) -> list[str]:
@@ -313,6 +317,7 @@ def in_short(comparison: Comparison) -> str:
         accuracy_in_short(comparison.published),
         matched_in_short(matched),
         detail_in_short(gain),
+        orders_in_words(comparison.orders) if len(comparison.orders) else "",
     )
     return " ".join(filter(None, said))
 
