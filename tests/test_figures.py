@@ -28,7 +28,9 @@ def texts_of(figure):
 
 def grid(across, down):
     rows = np.full((down, across, 8, 8), 0.5)
-    return pictures.picture_grid(rows, [f"arm {j}" for j in range(across)], list("uvwxyz"[:down]))
+    return pictures.picture_grid(
+        rows, [f"arm {j}" for j in range(across)], ["best\n0.1", "worst\n0.9"][:down]
+    )
 
 
 def progress(count):

@@ -137,7 +137,8 @@ def _narrow_grid(rows, columns, labels, side: float) -> Figure:
     places, texts = [], []
     for i, row in enumerate(rows):
         top = height - i * block
-        texts += [(0.02 * side, top - 0.2, labels[i], "left", "bold")] if labels else []
+        if labels:
+            texts.append((0.02 * side, top - 0.2, labels[i].replace("\n", " "), "left", "bold"))
         for j, picture in enumerate(row):
             line, at = divmod(j, each)
             y = top - label - (line + 1) * (side + over)

@@ -197,7 +197,7 @@ def _narrow(fig: Figure) -> str:
             drawn = _drawn(fig)
         except UserWarning:
             return ""
-    if drawn[1] > 1.1 * CSS_DPI * TELEPHONE:
+    if drawn[1] > 1.15 * CSS_DPI * TELEPHONE:
         return ""
     return ' data-narrow="{}" data-width="{}" data-height="{}"'.format(*drawn)
 
