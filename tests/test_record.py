@@ -197,9 +197,9 @@ def test_the_claims_are_older_than_the_runs_or_said_not_to_be(tmp_path, monkeypa
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    def said(*commits):
+    def said(*commits, **noted):
         record.claims_before.cache_clear()
-        return record.frozen([SimpleNamespace(name="here", commits=set(commits))])
+        return record.frozen([SimpleNamespace(name="here", commits=set(commits), **noted)])
 
     monkeypatch.setattr(record, "CLAIMS", where)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -218,6 +218,8 @@ def test_the_claims_are_older_than_the_runs_or_said_not_to_be(tmp_path, monkeypa
     git("add", "."), git("commit", "-qm", "other claims")
     assert ": not older than the runs of “here”." in said(second)
     assert "not older" in said("unknown")
+    on_record = said(second, claims_noted=first)
+    assert f": the runs of “here” are younger than the claims were then ({first})." in on_record
     record.claims_before.cache_clear()
 
 

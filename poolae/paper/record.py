@@ -141,6 +141,14 @@ class Scale(Comparison):
         rest = self.means[~self.means["arm"].isin(self.images["arm"])]
         return pd.concat([self.images, rest], ignore_index=True)
 
+    @cached_property
+    def claims_noted(self) -> str:
+        """The commits of the claims when these runs were recorded; "" unless older than each."""
+        noted = self.networks.get("claims")
+        if noted is None or noted.isna().any():
+            return ""
+        return words.listed(dict.fromkeys(noted))
+
     @property
     def seeds(self) -> int:
         """How many there are of the published networks."""
@@ -207,15 +215,23 @@ def scales(everything: pd.DataFrame, images: pd.DataFrame | None = None) -> list
 
 
 def frozen(scales: Iterable[Comparison]) -> str:
-    """Say of which commit the claims are, and whether it is older than these runs."""
+    """Say of which commit the claims are, and whether it is older than these runs.
+
+    Of runs on record, whether the claims as they were then were older, where they changed since.
+    """
     if not (commit := git(CLAIMS.parent, "log", "-1", "--format=%h of %cs", CLAIMS.name)):
         return "This is no checkout of git, so that nothing tells when the claims were written."
     if git(CLAIMS.parent, "status", "--porcelain", CLAIMS.name):
         return f"The claims were changed since commit {commit}: they are not fixed."
     said = []
     for one in scales:
-        older = all(map(claims_before, one.commits))
-        said.append(f"{'older' if older else 'not older'} than the runs of “{one.name}”")
+        noted = getattr(one, "claims_noted", "")
+        if all(map(claims_before, one.commits)):
+            said.append(f"older than the runs of “{one.name}”")
+        elif noted:
+            said.append(f"the runs of “{one.name}” are younger than the claims were then ({noted})")
+        else:
+            said.append(f"not older than the runs of “{one.name}”")
     return f"Claims, contrasts, margins and rule are of commit {commit}: {'; '.join(said)}."
 
 
@@ -231,10 +247,9 @@ def claims_before(run: str) -> str:
 
 def _noted(study: Scale) -> str:
     """Say what was noted of the claims' age when these runs were recorded."""
-    noted = study.networks.get("claims")
-    if noted is None or noted.isna().any():
+    if not study.claims_noted:
         return "The claims as they stand are younger than these runs, which were known before."
-    return f"The claims were of commit {' and '.join(sorted(set(noted)))}, older than these runs."
+    return f"The claims were of commit {study.claims_noted}, older than these runs."
 
 
 def answer(study: Scale) -> str:
