@@ -85,9 +85,13 @@ def test_the_findings_hold_the_numbers_of_the_tables(on_record):
     own = own[own["seed"] == own["split"]]
     for arm in (*arms, "matched3", "lightness table", "patch boosting"):
         rows = own[own["arm"] == arm]
-        (line,) = [line for line in text.splitlines() if line.startswith(f"| {arm} |")]
+        line, *efforts = [line for line in text.splitlines() if line.startswith(f"| {arm} |")]
         assert f"| {rows['mean_absolute_error'].mean():.4f} |" in line
         assert f"| {rows['accuracy_0.050'].mean():.3f} |" in line
+        long = own[(own["arm"] == f"{arm}-steps1600")]
+        assert len(long) == 0 or any(
+            f"| 1,600 | no | {long['mean_absolute_error'].mean():.4f} |" in line for line in efforts
+        )
     for arm in (*arms, "lightness table", "patch boosting"):
         rows = above.scores[above.scores["arm"] == arm]
         (line,) = [line for line in full.splitlines() if line.startswith(f"| {arm} |")]
