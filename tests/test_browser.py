@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import skimage.data
 import torch
 from browsing import chromium  # noqa: F401 - a fixture
 from PIL import Image
@@ -19,6 +18,7 @@ from poolae.data import Part
 from poolae.data.colour import lab01_to_rgb, rgb_to_lab01
 from poolae.files import build_folder
 from poolae.models import build_for
+from poolae.paper import facts
 from poolae.paper.page import tools as page_tools
 from poolae.paper.page.export import render
 from poolae.settings import UserError, make_settings
@@ -39,8 +39,8 @@ def make_run(folder, profile="smoke", change=None, **options):
     settings = make_settings(profile=profile, **options)
     network = build_for(settings).train()
     size = (settings.size, settings.size)
-    photographs = [getattr(skimage.data, name)() for name in page_tools.PHOTOGRAPHS.values()]
-    pixels = [np.asarray(Image.fromarray(rgb).resize(size)) for rgb in photographs]
+    photographs = map(facts.photograph, facts.PHOTOGRAPHS.values())
+    pixels = [np.asarray(photograph.resize(size)) for photograph in photographs]
     lightness = torch.from_numpy(rgb_to_lab01(np.stack(pixels))[0])
     generator = torch.Generator().manual_seed(settings.pool_depth)
     with torch.no_grad():
@@ -204,7 +204,7 @@ def test_tools_gather_everything_from_runs(tmp_path):
 
 def test_photographs_are_small_jpegs():
     described = page_tools.photographs()
-    assert [photograph["name"] for photograph in described] == list(page_tools.PHOTOGRAPHS)
+    assert [photograph["name"] for photograph in described] == list(facts.PHOTOGRAPHS)
     for photograph in described:
         assert photograph["picture"].startswith("data:image/jpeg;base64,")
         assert len(photograph["picture"]) < 100_000

@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-import skimage.data
 from browsing import CHROMIUM, chromium  # noqa: F401 - chromium is a fixture
-from PIL import Image
+
+from poolae.paper import facts
 
 ROOT = Path(__file__).parents[1]
 HIDDEN = ("MAKE", "MFLAGS", "JUPYTER", "POOLAE", "IPYTHON")  # of what runs around this test
@@ -195,7 +195,7 @@ def test_the_explorer_answers_to_every_control(run_all, tmp_path):
     assert second["truth"] != first["truth"] and second["prediction"] != deeper["prediction"]
     assert said_second.partition(":")[0] != said.partition(":")[0]
 
-    large = Image.fromarray(skimage.data.astronaut()).resize((2048, 2048))
+    large = facts.photograph("astronaut.png").resize((2048, 2048))
     large.save(tmp_path / "astronaut.bmp")  # 12 MiB: more than JupyterLab takes by itself
     own, said_own = changed(choose_file, tmp_path / "astronaut.bmp")
     assert said_own.startswith("astronaut.bmp: ")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,10 +17,16 @@ from poolae.data.colour import rgb_to_lab01
 from poolae.files import REFERENCE
 from poolae.metrics.baselines import BASELINES
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 # Photographs that scikit-image ships: in the public domain or CC0, and none of a daisy.
-PHOTOGRAPHS = {"astronaut": "astronaut", "cat": "chelsea", "coffee": "coffee", "rocket": "rocket"}
-
-
+PHOTOGRAPHS = {
+    "astronaut": "astronaut.png",
+    "cat": "chelsea.png",
+    "coffee": "coffee.png",
+    "rocket": "rocket.jpg",
+}
 TRIAL_STEPS = 300  # those of a trial of the recipe whose operations are 1
 
 
@@ -97,16 +106,25 @@ def photographs_out_of_context(size: int) -> dict[str, tuple[np.ndarray, np.ndar
     dict
         Lightness (1, size, size) and chroma (2, size, size), both in [0, 1].
     """
-    from PIL import Image
-    from skimage import data as pictures
+    from PIL.Image import Resampling
 
-    chosen = {name: getattr(pictures, source)() for name, source in PHOTOGRAPHS.items()}
-    chosen["motorcycle"] = pictures.stereo_motorcycle()[0]
+    files = PHOTOGRAPHS | {"motorcycle": "motorcycle_left.png"}
     shrunk = {
-        name: np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BILINEAR))
-        for name, rgb in chosen.items()
+        name: np.asarray(photograph(file).resize((size, size), Resampling.BILINEAR))
+        for name, file in files.items()
     }
     return {name: rgb_to_lab01(rgb / np.float32(255)) for name, rgb in shrunk.items()}
+
+
+def photograph(file: str) -> Image.Image:
+    """Open a photograph that scikit-image ships, in sRGB.
+
+    `skimage.data` would, but finds no reader where the path to it holds square brackets.
+    """
+    from PIL import Image
+
+    folder = Path(find_spec("skimage").origin).parent
+    return Image.open(folder / "data" / file).convert("RGB")
 
 
 def band_names(size: int) -> list[str]:

@@ -19,7 +19,7 @@ from poolae.data import Part
 from poolae.data.colour import lab01_to_rgb
 from poolae.paper import figures
 from poolae.paper.comparisons import representative_images
-from poolae.paper.facts import PHOTOGRAPHS
+from poolae.paper.facts import PHOTOGRAPHS, photograph
 from poolae.paper.show import data_uri, png_uri
 from poolae.settings import UserError
 from poolae.train import runs
@@ -201,12 +201,9 @@ def describe_network(run: Run) -> dict:
 
 def photographs() -> list[dict]:
     """Return the sample photographs: a `name`, and a `picture` as a data URI, for each."""
-    from PIL import Image
-    from skimage import data
-
     described = []
     for name, source in PHOTOGRAPHS.items():
-        image = Image.fromarray(getattr(data, source)())
+        image = photograph(source)
         image.thumbnail((PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=85, subsampling=0)
