@@ -116,10 +116,14 @@ def test_orders_are_paired_by_seed_and_told_where_they_turn():
         "up to 1,600 steps on all images": "−0.50 (−0.50 to −0.50)",
     }
     assert words.orders_in_words(found) == (
-        "Trained for 400 and 1,600 steps on 143 and all images, pool3 is behind pool1 with 400 "
-        "steps on 143 images, and ahead with 400 steps on all images and up to 1,600 steps on all "
-        "images; means over 1 to 2 seeds, of which a verdict takes 6."
+        "Trained for 400 and 1,600 steps on 143 and all images, pool3 is, against pool1, behind "
+        "with 400 steps on 143 images (by 0.70 ΔE) and ahead elsewhere (by 0.38 to 0.50 ΔE); means "
+        "over 1 to 2 seeds, of which a verdict takes 6."
     )
+    torn = errors_of({"pool3": {"": [10.0, 11.0], "-images143": [12.0, 12.4]},
+                      "pool1": {"": [10.2, 10.7], "-images143": [11.0, 12.0]}})  # fmt: skip
+    said = words.orders_in_words(comparisons.orders(torn, [("pool3", "pool1")]))
+    assert "ahead in some seeds, behind in others, with 400 steps on all images (by 0.05" in said
     written = words.written(words.surface_table(comparisons.surface(runs)))
     assert list(written[["arm", "steps", "stopped early", "images"]].itertuples(index=False))[
         :3
@@ -129,7 +133,7 @@ def test_orders_are_paired_by_seed_and_told_where_they_turn():
         ("pool3", "1,600", "yes", "457"),
     ]
     behind = words.orders_in_words(found[found["effect"] > 0])
-    assert "400 steps on 143 images, pool3 is behind pool1 throughout (by 0.70 to 0.70" in behind
+    assert "400 steps on 143 images, pool3 is, against pool1, behind throughout (by 0.70" in behind
     assert comparisons.orders(runs, [("dilated", "pool1")]).empty
 
 

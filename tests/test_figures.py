@@ -1,5 +1,8 @@
 """Names of curves stand beside their ends; what is wide has a form for a telephone."""
 
+import io
+
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -24,6 +27,14 @@ def test_names_stand_in_the_order_of_the_ends_and_a_line_apart():
 
 def texts_of(figure):
     return [text for ax in figure.axes for text in ax.texts]
+
+
+def drawing_of(figure):
+    """What is drawn, as SVG whose texts are text: what is clipped away is not in it."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg")
+    return buffer.getvalue()
 
 
 def grid(across, down):
@@ -54,11 +65,15 @@ def test_on_a_telephone_nothing_is_lost_and_nothing_overlaps(figure):
         for one in (narrow, figure)
     )
     assert shown == before and shown
+    for one in (narrow, figure):
+        drawn = drawing_of(one)
+        assert all(line in drawn for text in texts_of(one) for line in text.get_text().split("\n"))
     boxes = [text.get_window_extent() for text in texts_of(narrow)]
+    images = [image.get_window_extent() for ax in narrow.axes for image in ax.images]
     inside = narrow.bbox.padded(0.15 * narrow.dpi)  # what bbox_inches adds
     for k, box in enumerate(boxes):
         assert inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)
-        assert not any(box.overlaps(other) for other in boxes[k + 1 :])
+        assert not any(box.overlaps(other) for other in boxes[k + 1 :] + images)
 
 
 def test_all_pictures_of_a_grid_are_on_a_telephone_below_their_headings():

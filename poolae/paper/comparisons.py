@@ -245,7 +245,7 @@ def surface(networks: pd.DataFrame) -> pd.DataFrame:
     kinds = frame.drop_duplicates(keys)["arm"].value_counts()
     shared = frame.groupby(["arm", "seed"])["error"].transform("size") == frame["arm"].map(kinds)
     groups = frame[shared].drop(columns="seed").groupby(keys, sort=False)
-    return groups.mean().assign(seeds=groups.size()).reset_index()
+    return _by_size(groups.mean().assign(seeds=groups.size()).reset_index(), "arm")
 
 
 def orders(networks: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
@@ -271,13 +271,14 @@ def orders(networks: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataF
             ahead = (efforts.loc[a] - efforts.loc[b])["ΔE, mean"].dropna().groupby(CELL)
             told = ahead.agg(effect="mean", least="min", most="max", seeds="size")
             rows.append(told.assign(pair=f"{a} − {b}").reset_index())
-    if not rows:
-        return pd.DataFrame()
-    found = pd.concat(rows, ignore_index=True)
-    order = found.assign(part=found["part"].replace(0, np.inf)).sort_values(
-        ["part", "early", "steps"]
-    )
-    return found.loc[order.index].reset_index(drop=True)
+    return _by_size(pd.concat(rows, ignore_index=True)) if rows else pd.DataFrame()
+
+
+def _by_size(frame: pd.DataFrame, *first: str) -> pd.DataFrame:
+    """Sort by columns as they come, then by images, of which all are the most, and by steps."""
+    keys = frame.assign(**{column: pd.factorize(frame[column])[0] for column in first})
+    keys["part"] = keys["part"].replace(0, np.inf)
+    return frame.loc[keys.sort_values([*first, *CELL]).index].reset_index(drop=True)
 
 
 def _efforts(networks: pd.DataFrame) -> pd.DataFrame:

@@ -62,9 +62,9 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
-def ranged(numbers: Iterable[float]) -> str:
+def ranged(numbers: Iterable[float], form: str = ".0f") -> str:
     """Return the least and the largest number, such as "3 to 10", or the only one."""
-    return " to ".join(dict.fromkeys(f"{number:.0f}" for number in (min(numbers), max(numbers))))
+    return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
 
 
 def listed(parts: Iterable[str]) -> str:
@@ -237,14 +237,9 @@ def effects_in_words(effects: Mapping[str, pd.DataFrame], changes: Mapping | Non
 
 def surface_table(surface: pd.DataFrame) -> pd.DataFrame:
     """Return `Comparison.surface` for readers: a row per arm, images, steps and way to stop."""
-    keys = surface.assign(
-        arm=pd.Categorical(surface["arm"], surface["arm"].unique()),
-        part=surface["part"].replace(0, np.inf),
-    )
-    table = surface.loc[keys.sort_values(["arm", "part", "steps", "early"]).index]
-    stopped = table["early"].map({True: "yes", False: "no"})
+    stopped = surface["early"].map({True: "yes", False: "no"})
     shown = ["arm", "images", "steps", "stopped early", "error", "ΔE, mean", "gap", "seeds"]
-    return table.assign(**{"stopped early": stopped})[shown].reset_index(drop=True)
+    return surface.assign(**{"stopped early": stopped})[shown]
 
 
 def order_table(orders: pd.DataFrame) -> pd.DataFrame:
@@ -259,17 +254,19 @@ def order_table(orders: pd.DataFrame) -> pd.DataFrame:
 
 
 def orders_in_words(orders: pd.DataFrame) -> str:
-    """Say where the first of each pair of `Comparison.orders` is behind the second."""
-    said = []
-    for pair, rows in orders.assign(cell=_cells(orders)).groupby("pair", sort=False):
-        a, b = pair.split(" − ")
-        behind, size = rows["effect"] > 0, rows["effect"].abs()
-        by = f"by {size.min():.2f} to {size.max():.2f} ΔE"
-        if behind.all() or not behind.any():
-            said.append(f"{a} is {'behind' if behind.all() else 'ahead of'} {b} throughout ({by})")
-        else:
-            where, elsewhere = (listed(rows.loc[side, "cell"]) for side in (behind, ~behind))
-            said.append(f"{a} is behind {b} with {where}, and ahead with {elsewhere}")
+    """Say where the first of each pair of `Comparison.orders` is behind in every seed."""
+    sides = [orders["least"] > 0, orders["most"] < 0]
+    side = np.select(sides, ["behind", "ahead"], "ahead in some seeds, behind in others,")
+    told, said = orders.assign(cell=_cells(orders), side=side), []
+    for pair, rows in told.groupby("pair", sort=False):
+        usual, *others = rows["side"].value_counts().index
+        clauses = []
+        for name in (*others, usual):
+            some = rows[rows["side"] == name]
+            rest = "elsewhere" if others else "throughout"
+            where = rest if name == usual else f"with {listed(some['cell'])}"
+            clauses.append(f"{name} {where} (by {ranged(some['effect'].abs(), '.2f')} ΔE)")
+        said.append(f"{pair.replace(' − ', ' is, against ')}, {' and '.join(clauses)}")
     steps = listed(f"{number:,}" for number in sorted(orders["steps"].unique()))
     parts = listed(str(part or "all") for part in orders["part"].unique())
     return (
