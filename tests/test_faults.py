@@ -341,5 +341,5 @@ def test_the_table_of_faults_is_that_of_the_tests(request):
         pytest.skip("needs all tests to be collected")
     tried = {marker.args for item in items for marker in item.iter_markers("fault")}
     table = pd.read_csv(ROOT / "poolae" / "paper" / "reference" / "faults.csv")
-    stale = "run: python -m pytest -m fault --faults poolae/paper/reference/faults.csv"
+    stale = "run: python -m pytest -m fault --faults=poolae/paper/reference/faults.csv"
     assert set(table.itertuples(index=False, name=None)) == tried, stale
