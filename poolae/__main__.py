@@ -11,6 +11,7 @@ import click
 
 from poolae.building import check_shared, claim, mark_shared, remove_leftovers
 from poolae.files import build_folder, cannot_write, replacing
+from poolae.machine import own_cores
 from poolae.settings import PROFILES, UserError, from_name, make_settings
 
 
@@ -228,6 +229,9 @@ def main(arguments: list[str] | None = None) -> int:
     if sys.platform == "win32":
         print("poolae: Windows is not supported: install WSL and run it there.", file=sys.stderr)
         return 2
+    # OpenMP takes every core by itself, and its threads wait for one another at work: beside a
+    # training, two of them fitted the boosted regression of `quick` in 117 s, one takes 8 s.
+    os.environ.setdefault("OMP_NUM_THREADS", str(own_cores()))
     try:
         return cli.main(arguments, prog_name="python -m poolae", standalone_mode=False) or 0
     except click.ClickException as error:

@@ -100,11 +100,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def settle_in() -> int:
-    """Prepare this process for training: keep its memory, and use its share of the cores.
+def own_cores() -> int:
+    """Return how many cores, and so threads, are this process's share.
 
     SLURM says how many cores its task has; otherwise `JOBS` runs share those that there are. The
     processes that torchrun starts for one run share what the run has.
+    """
+    own, jobs = cores(), int(os.environ.get("JOBS") or 1)
+    if task := os.environ.get("SLURM_CPUS_PER_TASK"):
+        own, jobs = min(own, int(task)), 1
+    return max(1, own // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+
+
+def settle_in() -> int:
+    """Prepare this process for training: keep its memory, and use its share of the cores.
 
     glibc returns every large tensor to the system when it is freed and takes
     it back page by page in the next step; keeping it saves about a fifth of a
@@ -120,11 +129,7 @@ def settle_in() -> int:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, -1)
-    own, jobs = cores(), int(os.environ.get("JOBS") or 1)
-    if task := os.environ.get("SLURM_CPUS_PER_TASK"):
-        own, jobs = min(own, int(task)), 1
-    threads = max(1, own // jobs // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads := own_cores())
     return threads

@@ -25,7 +25,7 @@ from processes import context
 from torch import nn
 
 from poolae import building, machine, make_settings
-from poolae.__main__ import main
+from poolae.__main__ import cli, main
 from poolae.models import build
 from poolae.settings import DEPTHS, UserError
 from poolae.train import loop, parallel, runs
@@ -341,6 +341,13 @@ def test_a_process_takes_its_share_of_the_cores(monkeypatch, env, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     assert machine.settle_in() == threads
     assert taken == [threads]
+    # What is no PyTorch takes its share, too, unless a user has said how many.
+    monkeypatch.setattr(cli, "main", lambda *_, **__: taken.append(os.environ["OMP_NUM_THREADS"]))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    main([])
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    main([])
+    assert taken == [threads, str(threads), "5"]
 
 
 @pytest.mark.fault(
