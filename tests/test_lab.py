@@ -20,7 +20,8 @@ from browsing import CHROMIUM, chromium  # noqa: F401 - chromium is a fixture
 from poolae.paper import facts
 
 ROOT = Path(__file__).parents[1]
-HIDDEN = ("MAKE", "MFLAGS", "JUPYTER", "POOLAE", "IPYTHON", "CONDA_PREFIX")  # of what runs around this test
+# Of what runs around this test.
+HIDDEN = ("MAKE", "MFLAGS", "JUPYTER", "POOLAE", "IPYTHON", "CONDA_PREFIX")
 TOKEN = "none-of-yours"
 PATIENCE = 120  # seconds for what takes a few where nothing else runs
 
