@@ -121,6 +121,6 @@ def test_the_published_recipe_is_the_original():
 
 def test_the_scale_says_what_the_steps_saw():
     quick, standard = (make_settings(profile=p, precision="float32") for p in ("quick", "standard"))
-    assert "200 steps (75% on squares of half the side) in float32" in quick.scale
+    assert "200 steps (25% on squares of half the side) in float32" in quick.scale
     assert "400 steps in float32" in standard.scale
     assert "squares" not in make_settings(recipe="published").scale
