@@ -250,7 +250,7 @@ def test_the_prose_says_what_the_numbers_say():
     split = made_up({"pool0": [0.03, 0.02], "pool1": [0.02, 0.03], "lightness table": [0.01, 0.01]})
     text = words.accuracy_in_short(split)
     assert "none of them beat." in text and "do not agree on the order" in text
-    assert "pool0 -150.0%" in words.verdict_on_lightness(split)
+    assert "pool0 −150.0%" in words.verdict_on_lightness(split)
     single = made_up({"pool0": [0.03], "pool1": [0.02], "lightness table": [0.04]})
     text = words.accuracy_in_short(single)
     assert "all of them beat." in text and "no ranking" in text

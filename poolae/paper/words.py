@@ -67,6 +67,11 @@ def ranged(numbers: Iterable[float], form: str = ".0f") -> str:
     return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
 
 
+def signed(number: float, form: str = ".2f") -> str:
+    """Return a number with its sign, a minus being one and not a hyphen."""
+    return f"{number:+{form}}".replace("-", "−")
+
+
 def listed(parts: Iterable[str]) -> str:
     """Join with commas, and the last by "and"."""
     *first, last = parts
@@ -83,9 +88,7 @@ def machines(networks: pd.DataFrame) -> str:
 def interval(row: Mapping) -> str:
     """Return an effect with its 95 % interval, if it has one, in its unit."""
     digits = claims.UNITS[row["unit"]].digits
-    effect, *ends = (
-        f"{row[key]:+.{digits}f}".replace("-", "−") for key in ("effect", "low", "high")
-    )
+    effect, *ends = (signed(row[key], f".{digits}f") for key in ("effect", "low", "high"))
     between = f"[{', '.join(ends)}]" if pd.notna(row["low"]) else "[one seed]"
     return f"{effect} {between} {row['unit']}".strip()
 
@@ -166,8 +169,8 @@ def contrast_table(judged: pd.DataFrame) -> pd.DataFrame:
             known["p"] = f"{row['p_holm']:.3f}"
         if pd.notna(row["detectable"]):
             known["shows from"] = f"{row['detectable']:.{digits}f}"
-            ends = (f"{row[f'corrected_{end}']:+.{digits}f}" for end in ("low", "high"))
-            known["corrected"] = f"[{', '.join(ends)}]".replace("-", "−")
+            ends = (signed(row[f"corrected_{end}"], f".{digits}f") for end in ("low", "high"))
+            known["corrected"] = f"[{', '.join(ends)}]"
             least, most = (f"{100 * row[f'beats_{end}']:.0f}" for end in ("low", "high"))
             known["first is lower"] = f"{row['beats']:.0%} [{least}, {most}]"
         rows.append(
@@ -245,7 +248,7 @@ def surface_table(surface: pd.DataFrame) -> pd.DataFrame:
 def order_table(orders: pd.DataFrame) -> pd.DataFrame:
     """Return `Comparison.orders` as text: a row per pair, a column per steps and images."""
     said = [
-        f"{one.effect:+.2f} ({one.least:+.2f} to {one.most:+.2f})".replace("-", "−")
+        f"{signed(one.effect)} ({signed(one.least)} to {signed(one.most)})"
         for one in orders.itertuples()
     ]
     cells = pd.DataFrame({"ΔE": orders["pair"], "cell": _cells(orders), "said": said})
@@ -363,9 +366,10 @@ def verdict_on_lightness(compared: pd.DataFrame) -> str:
     """Say which networks have learnt more than lightness, and by how much."""
     means = _means(compared)
     gains = 1 - means["network"] / means["baseline"]["lightness table"]
+    said = ", ".join(f"{arm} {signed(gain, '.1%')}" for arm, gain in gains.items())
     return (
         "Error saved against the lightness table, in per cent of the table's error (negative: the "
-        f"network is worse): {', '.join(f'{arm} {gain:+.1%}' for arm, gain in gains.items())}."
+        f"network is worse): {said}."
     )
 
 
