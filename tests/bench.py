@@ -42,7 +42,7 @@ BATCH = 16
 SWEEP_STEPS = 40
 GOALS = ("published pool1 at .05 and .1", "published pool1 at .01 to .1", "lightness table")
 FED_IMAGES, FED_STEPS = 20_000, 40
-BUDGETS = (50, 100, 200, 300, 450)  # steps, for the time to quality
+BUDGETS = (50, 100, 150, 200, 300, 450)  # steps, for the time to quality
 SPAWN = multiprocessing.get_context("spawn")
 CORES = cores()
 
@@ -335,7 +335,11 @@ def report() -> Iterator[dict]:
 
 
 def time_to_quality(source: str) -> Iterator[dict]:
-    """7: training time until each depth passes the published pool1 curve and the table."""
+    """7: training time until each depth passes the published pool1 curve and the table.
+
+    On all cores.
+    """
+    settle_in()
     settings = make_settings(0, data=source)
     images = data.load(source, settings.size, settings.seed)
     if not images.images.is_daisies:
