@@ -59,7 +59,7 @@ LAB = --ServerApp.tornado_settings='{"websocket_max_message_size": 268435456}' \
       $(if $(filter 0,$(shell id -u)),--allow-root) $(LABFLAGS)
 # It looks for its parts by patterns, in which a bracket of the path means something else: there
 # it starts by way of a link.
-START = $(if $(and $(findstring [,$(CURDIR)),$(filter .venv,$(ENV))),$(LINKED),$(PY))
+LABPY = $(if $(and $(findstring [,$(CURDIR)),$(filter .venv,$(ENV))),$(LINKED),$(PY))
 LINKED = at=$$(mktemp -d) && trap 'rm -r "$$at"' EXIT && trap : INT TERM && \
           ln -s "$$PWD/.venv" "$$at/env" && "$$at/env/bin/python"
 
@@ -125,7 +125,7 @@ test: $(READY) ## run every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	$(START) -m jupyterlab notebooks/04_samples.ipynb $(LAB)
+	$(LABPY) -m jupyterlab notebooks/04_samples.ipynb $(LAB)
 
 figures: $(READY) ## redraw the committed figures from the committed numbers
 	$(PY) -m poolae figures
