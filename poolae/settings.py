@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -170,7 +171,7 @@ class Settings:
 def check_choice(what: str, value, choices: Iterable) -> None:
     """Raise a `UserError` that names `what`, `value` and the choices, unless it is one of them."""
     choices = list(choices)
-    if value not in choices or isinstance(value, bool):
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
         listed = ", ".join(map(str, choices[:-1])) + f" or {choices[-1]}"
         raise UserError(f"{what} is {value!r}: choose {listed}.")
 
@@ -199,7 +200,8 @@ def make_settings(
     precision
         "float32", "bfloat16", or "auto", which becomes what fits the machine that trains the run.
     **overrides
-        Single fields of `Settings` that differ from `USUAL`, the profile or the recipe.
+        Single fields of `Settings` that differ from `USUAL`, the profile or the recipe; an empty
+        `pooling` is the family's.
 
     Raises
     ------
@@ -213,8 +215,8 @@ def make_settings(
     check_choice("precision", precision, ("auto", "float32", "bfloat16"))
     split = seed if split is None else split
     for what, value in (("seed", seed), ("split", split)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise UserError(f"{what} is {value!r}: give a whole number from 0.")
+        if type(value) is not int or not 0 <= value < 2**32:
+            raise UserError(f"{what} is {value!r}: give a whole number from 0 to {2**32 - 1}.")
     if pool_depth != (depth := CONTROLS.get(family, pool_depth)):
         raise UserError(f"pool_depth is {pool_depth}: the {family} network has {depth}.")
     if not isinstance(data, str) or not re.fullmatch(SOURCE, data):
@@ -239,6 +241,10 @@ def make_settings(
             raise UserError(f"{key} is {bundle[key]}: give a whole number from {least}.")
     _check_operators(family, pool_depth, bundle)
     bundle["steps"] = bundle["budget"] or bundle["steps"]
+    if not 0 < bundle["learning_rate"] < math.inf:
+        raise UserError(f"learning_rate is {bundle['learning_rate']}: give a number above 0.")
+    if not 0 <= bundle["weight_decay"] < math.inf:
+        raise UserError(f"weight_decay is {bundle['weight_decay']}: give 0 or a number above it.")
     if not 0 <= bundle["averaging"] < 1:
         raise UserError(f"averaging is {bundle['averaging']}: give 0 or a decay below 1.")
     if not 0 <= bundle["crops"] <= 1:

@@ -5,12 +5,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pictures import fill
 
 import poolae.paper.page  # noqa: F401 - before nbformat, which would compile a grammar
 
 # PyTorch's threads, which wait by spinning: a process of tests needs one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The examples of a property are the same in every run: --hypothesis-profile=default draws others.
+settings.register_profile("repeated", derandomize=True)
+settings.load_profile("repeated")
 
 
 def pytest_addoption(parser):

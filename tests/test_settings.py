@@ -1,6 +1,7 @@
 """Parameters: what is impossible is refused in one sentence that names it."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -28,6 +29,11 @@ from poolae.settings import CONTROLS, DEPTHS, POOLINGS, UPSAMPLERS, from_name
         (dict(data="synthetic:fine"), "data is 'synthetic:fine'"),
         (dict(seed=-1), "seed is -1"),
         (dict(seed=1.0), "seed is 1.0"),
+        (dict(seed=2**32), "seed is 4294967296: give a whole number from 0 to 4294967295."),
+        (dict(pool_depth=1.0), "pool_depth is 1.0: choose 0, 1, 2 or 3."),
+        (dict(learning_rate=0.0), "learning_rate is 0.0: give a number above 0."),
+        (dict(learning_rate=math.nan), "learning_rate is nan"),
+        (dict(weight_decay=math.inf), "weight_decay is inf: give 0 or a number above it."),
         (dict(data=""), "data is ''"),
         (dict(steps=0), "steps is 0"),
         (dict(steps=10.5), "steps is 10.5"),

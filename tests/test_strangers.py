@@ -4,6 +4,7 @@ Single files are in test_decode.py, folders and their names in test_sources.py.
 """
 
 import ast
+import math
 import os
 import re
 import subprocess
@@ -226,7 +227,8 @@ ANYTHING = st.one_of(
 CHOICES = dict(
     pool_depth=DEPTHS, family=FAMILIES, pooling=POOLINGS, recipe=tuple(RECIPES),
     profile=tuple(PROFILES), seed=(0, 7), split=(None, 3), bottleneck=(0, 16),
-    data=("synthetic", "synthetic:8", "daisies"), size=(16, 64), learning_rate=(1e-3,),
+    data=("synthetic", "synthetic:8", "daisies"), size=(16, 64),
+    learning_rate=(1e-3,), weight_decay=(0.0,), crops=(0.5,), budget=(0, 30),
 )  # fmt: skip
 
 
@@ -243,8 +245,12 @@ def test_any_parameters_are_settings_or_one_sentence(draw):
         assert "\n" not in sentence and sentence.endswith(".")
         assert any(k in sentence for k in [*given, "pool_depth", "bottleneck"])
         return
+    if given.get("pooling") == "":  # as written in 02_train: what the family has
+        given["pooling"] = "max5" if made.family == "published" else "strided"
     assert all(getattr(made, k) == v for k, v in given.items() if v is not None)
-    assert made.size % 2**made.pool_depth == 0 and made.split >= 0
+    assert made.size % 2**made.pool_depth == 0 and 0 <= made.split < 2**32
+    assert from_name(made.name).name == made.name
+    assert 0 < made.learning_rate < math.inf and 0 <= made.weight_decay < math.inf
     assert made.pool_depth == CONTROLS.get(made.family, made.pool_depth)
 
 
