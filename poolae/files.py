@@ -79,6 +79,10 @@ def build_folder() -> Path:
 EQUAL = {
     "5bf6bdcf249e84a7d298a3f2097283f4162fcc8cd7b929618f25e3e741c0a273":  # train/loop
     "285c7be30f49cdf8f40b085b7099827141e47d7ee1108ebdbbcc48d022b14319",
+    "15de0d3247f9e84ab619ff2a8442da7cbe481a5ad9e557c4b9e73f3fe7832bac":  # models/__init__
+    "479e6ecb7d628975b13a4458e623a63a1f6316b2f4c1af87deafeee94bc3ebe1",
+    "f26c4cd50ec03d1a1907883fdd33e04d4d7cbbd673c6177fd75407f42aa5d542":  # models/architectures
+    "1af19397e3ed641b5a4ed7130a609cca2899750f00f42475b0703b6316bedb95",
 }
 
 

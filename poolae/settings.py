@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+from poolae.models.architectures import CONTROLS
+
 
 class UserError(Exception):
     """A sentence that names the file or value at fault and what to do about it.
@@ -17,9 +19,7 @@ class UserError(Exception):
 
 
 DEPTHS = (0, 1, 2, 3)
-# The published network, the matched skeleton, and its controls with the one depth of each.
-CONTROLS = {"dilated": 0, "area2": 1, "area4": 2, "narrow": 3}
-CONTROLS |= {"lossless": 3, "lossless-ungrouped": 3, "skip": 3}
+# The published network, the matched skeleton and its controls.
 FAMILIES = ("published", "matched", *CONTROLS)
 POOLINGS = ("max5", "max2", "average", "strided", "blur")
 UPSAMPLERS = ("nearest", "bilinear", "transposed")

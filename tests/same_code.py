@@ -62,12 +62,14 @@ def main(other: str, *names: str) -> int:
         done = subprocess.run(
             command, env=environment, stdout=subprocess.PIPE, text=True, check=True
         )
-        found.append(done.stdout.splitlines())
-    differing = [here for here, there in zip(*found, strict=True) if here != there]
-    for line in differing:
-        print(f"differs: {line.rpartition(' ')[0]}")
-    equal = len(found[0]) - len(differing)
-    print(f"{equal} of {len(found[0])} trainings are equal to the last digit.")
+        lines = (line.rpartition(" ") for line in done.stdout.splitlines())
+        found.append({training: digest for training, _, digest in lines})
+    here, there = found
+    differing = [training for training in there if here.get(training) != there[training]]
+    for training in differing:
+        print(f"differs: {training}")
+    equal = len(there) - len(differing)
+    print(f"{equal} of {len(there)} trainings are equal to the last digit.")
     return bool(differing)
 
 

@@ -1,28 +1,22 @@
-"""Autoencoders that predict chroma from lightness."""
+"""Autoencoders that predict chroma from lightness.
 
-from poolae.models.architectures import Op, Stage, matched_ops, published_ops
-from poolae.models.autoencoder import (
-    Autoencoder,
-    build,
-    build_for,
-    effective_receptive_field,
-    fold,
-    gradient_map,
+Each name is imported when it is asked for: the list of architectures is read without PyTorch.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "architectures": ["Op", "Stage", "matched_ops", "published_ops"],
+        "autoencoder": [
+            "Autoencoder",
+            "build",
+            "build_for",
+            "effective_receptive_field",
+            "fold",
+            "gradient_map",
+        ],
+        "layers": ["BlurPool", "Conv", "convolve_upsampled"],
+    },
 )
-from poolae.models.layers import BlurPool, Conv, convolve_upsampled
-
-__all__ = [
-    "Autoencoder",
-    "BlurPool",
-    "Conv",
-    "Op",
-    "Stage",
-    "build",
-    "build_for",
-    "convolve_upsampled",
-    "effective_receptive_field",
-    "fold",
-    "gradient_map",
-    "matched_ops",
-    "published_ops",
-]

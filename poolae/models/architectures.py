@@ -115,6 +115,9 @@ def published_ops(
 
 
 LEVELS = (1, 2, 3)  # of the matched skeleton: places where the map can be halved
+# What `matched_ops` varies in one thing, and how deep it pools.
+CONTROLS = {"dilated": 0, "area2": 1, "area4": 2, "narrow": 3}
+CONTROLS |= {"lossless": 3, "lossless-ungrouped": 3, "skip": 3}
 
 
 def matched_ops(
