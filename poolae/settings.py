@@ -231,7 +231,7 @@ def make_settings(
         if key not in bundle:
             raise UserError(f"{key} is not a setting: choose among {', '.join(bundle)}.")
         kind = type(bundle[key])
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and type(value) is int and abs(value) < 2**53:
             value = float(value)
         if type(value) is not kind:
             raise UserError(f"{key} is {value!r}: give a value of type {kind.__name__}.")

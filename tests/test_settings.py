@@ -32,6 +32,7 @@ from poolae.settings import CONTROLS, DEPTHS, POOLINGS, UPSAMPLERS, from_name
         (dict(seed=2**32), "seed is 4294967296: give a whole number from 0 to 4294967295."),
         (dict(pool_depth=1.0), "pool_depth is 1.0: choose 0, 1, 2 or 3."),
         (dict(learning_rate=0.0), "learning_rate is 0.0: give a number above 0."),
+        (dict(learning_rate=10**400), "give a value of type float."),
         (dict(learning_rate=math.nan), "learning_rate is nan"),
         (dict(weight_decay=math.inf), "weight_decay is inf: give 0 or a number above it."),
         (dict(data=""), "data is ''"),
