@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import venv
 
 import pytest
@@ -12,10 +13,11 @@ def tool(folder, *packages):
 
     Skips the test where pip can reach no index.
     """
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv")
     programs = folder / "venv" / "bin"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    command = [programs / "python", "-m", "pip", "install", "--retries=1", *packages]
+    command = [sys.executable, "-m", "pip", f"--python={programs / 'python'}", "install"]
+    command += ["--retries=1", *packages]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if "(from versions: none)" in done.stderr:
         pytest.skip(f"pip reaches no index that has {' and '.join(packages)}")

@@ -245,7 +245,7 @@ def claims_before(run: str) -> str:
     return commit if full and ancestor == full else ""
 
 
-def _noted(study: Scale) -> str:
+def age_of_claims(study: Scale) -> str:
     """Say what was noted of the claims' age when these runs were recorded."""
     if not study.claims_noted:
         return "The claims as they stand are younger than these runs, which were known before."
@@ -267,7 +267,7 @@ def answer(study: Scale) -> str:
             words.in_short(study),
             _markdown(table.rename_axis("At equal depth and parameters").reset_index()),
             f"Data: {study.data}; {study.scale}, {words.counted(study.seeds, 'seed')}; "
-            f"{_provenance(study)}. Differences "
+            f"{provenance(study)}. Differences "
             "with 95 % intervals; a positive one is a loss. A ΔE (CIEDE2000) of about 1 is the "
             "least that people see side by side. "
             f"The verdicts: {words.verdicts_in_words(study.ledger)}",
@@ -288,7 +288,7 @@ def findings(found: Sequence[Scale]) -> str:
         "contrasts": MATCHED_CONTRASTS,
         "satellites": satellites,
         "satellite_seeds": [n for frame in satellites.values() for n in frame["seeds"]],
-        "noted": _noted(study),
+        "noted": age_of_claims(study),
         "step_up": (STEP_UP, RECORDED),
         "original": PROFILES["published"]["steps"],
         "bounds": len(facts.published_curves()),
@@ -298,12 +298,12 @@ def findings(found: Sequence[Scale]) -> str:
         "hours_of_trials": hours_of_trials(study),
         "words": words,
         "markdown": _markdown,
-        "provenance": _provenance,
+        "provenance": provenance,
     }
     return cards.template("record").render(known)
 
 
-def _provenance(study: Scale) -> str:
+def provenance(study: Scale) -> str:
     """Say which commits the runs come from, how long they took and on what."""
     networks = study.networks
     commits = networks["commit"].value_counts()
