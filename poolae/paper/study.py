@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -129,11 +129,12 @@ class Comparison:
         self, pairs: Iterable[tuple[str, str]], metrics: Sequence[str] = JUDGED
     ) -> dict[str, pd.DataFrame]:
         """Return the paired differences of these arms, as far as they are there, by metric."""
-        pairs = list(pairs)
-        return {
-            claims.METRICS[metric][0]: comparisons.contrasts(self.scores, pairs, metric)
-            for metric in metrics
-        }
+        pairs = tuple(pairs)
+        return {claims.METRICS[metric][0]: self._contrasts(pairs, metric) for metric in metrics}
+
+    @cached_property
+    def _contrasts(self) -> Callable[..., pd.DataFrame]:
+        return cache(partial(comparisons.contrasts, self.scores))
 
     def families(self) -> dict[str, list[tuple[str, str]]]:
         """Return the pairs that are contrasted in each family."""
