@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.ticker import EngFormatter, LogLocator, PercentFormatter
-from scipy.optimize import isotonic_regression
 
 from poolae.paper.facts import band_names, histogram_edges
 
@@ -115,6 +114,8 @@ def label_ends(ax: Axes) -> Axes:
 
     To be called when all is drawn.
     """
+    from scipy.optimize import isotonic_regression
+
     lines = [line for line in ax.lines if not line.get_label().startswith("_")]
     ends = []
     for line in lines:
