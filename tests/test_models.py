@@ -1,6 +1,7 @@
 """The networks against the published facts and against PyTorch's own modules."""
 
 import copy
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from bench import plain_network
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from poolae import data
 from poolae.data import daisies
@@ -24,6 +26,7 @@ from poolae.models import (
     published_ops,
 )
 from poolae.settings import CONTROLS, DEPTHS, PROFILES, UserError, from_name
+from poolae.train import loop
 
 MATCHED = [*(f"matched{depth}" for depth in DEPTHS), *CONTROLS]
 OPERATORS = [f"matched{k}-{o}" for k in (1, 2, 3) for o in ("max2", "max5", "average", "blur")]
@@ -239,6 +242,36 @@ def test_bfloat16_is_as_near_to_float32_as_its_number_format_allows(depth):
     assert torch.corrcoef(torch.stack([exact[0].ravel(), low[0].ravel()]))[0, 1] > 0.9
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(m.running_var.dtype == torch.float32 for m in norms)
+
+
+class Layouts(TorchDispatchMode):
+    """Notes the operations that are given maps in two layouts: ten times slower, if not more."""
+
+    def __init__(self):
+        self.mixed = []
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        last = {
+            tensor.is_contiguous(memory_format=torch.channels_last)
+            for tensor in arguments
+            if isinstance(tensor, torch.Tensor) and tensor.ndim == 4 and min(tensor.shape[1:]) > 1
+        }
+        if len(last) > 1 and re.search("batch_norm|threshold|pool", operation.name()):
+            self.mixed.append(operation.name())
+        return operation(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("arm", [*(f"pool{depth}" for depth in DEPTHS), *MATCHED, *VARIANTS])
+def test_maps_and_gradients_stay_in_one_layout(arm, precision):
+    settings = from_name(f"{arm}-seed0", profile="smoke", precision=precision)
+    settings = replace(settings, size=16, base_width=4)
+    network = loop.make_network(settings, torch.device("cpu"))
+    optimisers = loop.make_optimisers(network, settings)
+    x, y = (torch.rand(3, c, 16, 16).to(memory_format=torch.channels_last) for c in (1, 2))
+    with Layouts() as layouts:
+        loop.training_step(network, optimisers, settings, x, y)
+    assert not layouts.mixed
 
 
 def test_starting_from_grey():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import product
 
 import torch
 from torch import nn
@@ -76,13 +78,47 @@ def convolve_upsampled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
         y = winograd.Phases.apply(x, kernels, bias.repeat(4))  # (N, 4 O, H + 1, W + 1)
     else:
         y = F.conv2d(x, kernels, bias.repeat(4), padding=1)
-    y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, len(weight)))  # (N, H + 1, W + 1, 2, 2, O)
-    rows = [
-        torch.stack([y[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)
-        for p in (0, 1)
-    ]  # each (N, H, W, 2, O)
-    y = torch.stack(rows, dim=2)  # (N, H, 2, W, 2, O)
-    return y.reshape(len(x), 2 * height, 2 * width, len(weight)).permute(0, 3, 1, 2)
+    return Interleaved.apply(y)
+
+
+class Interleaved(torch.autograd.Function):
+    """The four phases of an upsampled convolution, each put where its rows and columns belong.
+
+    `Interleaved.apply` is given (N, 4 O, H + 1, W + 1), channels last, and returns
+    (N, O, 2 H, 2 W), channels last. It could be written as slices, stacked, whose gradient takes
+    a map of zeros for each.
+    """
+
+    @staticmethod
+    def forward(ctx, phases):
+        n, channels, height, width = phases.shape
+        size = (n, channels // 4, 2 * (height - 1), 2 * (width - 1))
+        like = {"dtype": phases.dtype, "device": phases.device}
+        y = torch.empty(size, **like, memory_format=torch.channels_last)
+        for phase, place in _places(phases, y):
+            place.copy_(phase)
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient):
+        n, channels, height, width = gradient.shape
+        rows = gradient.new_empty(n, height // 2 + 1, width // 2 + 1, 2, 2, channels)
+        for phase, beyond in ((0, -1), (1, 0)):  # where no output pixel saw it
+            rows[:, beyond, :, phase] = 0
+            rows[:, :, beyond, :, phase] = 0
+        phases = rows.flatten(3).permute(0, 3, 1, 2)
+        for phase, place in _places(phases, gradient):
+            phase.copy_(place)
+        return phases
+
+
+def _places(phases: torch.Tensor, y: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield each phase of (N, 4 O, H + 1, W + 1) with its place in (N, O, 2 H, 2 W), as views."""
+    phases = phases.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # (N, H + 1, W + 1, 2, 2, O)
+    y = y.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (N, H, 2, W, 2, O)
+    height, width = y.shape[1], y.shape[3]
+    for p, q in product((0, 1), repeat=2):
+        yield phases[:, p : p + height, q : q + width, p, q], y[:, :, p, :, q]
 
 
 class FoldedConv(nn.Module):
