@@ -94,6 +94,12 @@ def table(
     _display({"text/html": html, "text/plain": f"{caption}\n{frame}"})
 
 
+def numeral(value: float, form: str) -> str:
+    """Write a number by a format specification; what leads a negative one is no hyphen."""
+    text = format(value, form)
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
 def say(markdown_text: str) -> None:
     """Display Markdown, for prose and headings with computed numbers in them."""
     _display({"text/markdown": markdown_text, "text/plain": markdown_text})
@@ -278,9 +284,9 @@ def _text(value: Any, way: Format | None = None) -> str:
         return way(value)
     if isna(value) is True:  # an array in a cell gives an array, and is not missing
         return MISSING
-    if way is not None:
-        return format(value, way)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if way is not None or isinstance(value, float):
+        return numeral(value, way or ".4g")
+    return str(value)
 
 
 def _display(bundle: dict[str, str]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from poolae.metrics.mixture import recovered
 from poolae.metrics.statistics import MIN_SEEDS
-from poolae.paper import claims, comparisons
+from poolae.paper import claims, comparisons, show
 from poolae.paper.facts import published_curves
 from poolae.paper.study import MATCHED_CONTRASTS, Comparison
 
@@ -53,7 +54,7 @@ def formats(table: pd.DataFrame) -> dict[str, str]:
 
 def written(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose numbers are text, by `formats`."""
-    ways = {column: f"{{:{form}}}".format for column, form in formats(table).items()}
+    ways = {column: partial(show.numeral, form=form) for column, form in formats(table).items()}
     return table.assign(**{column: table[column].map(way) for column, way in ways.items()})
 
 
@@ -68,8 +69,8 @@ def ranged(numbers: Iterable[float], form: str = ".0f") -> str:
 
 
 def signed(number: float, form: str = ".2f") -> str:
-    """Return a number with its sign, a minus being one and not a hyphen."""
-    return f"{number:+{form}}".replace("-", "−")
+    """Return a number with its sign."""
+    return show.numeral(number, f"+{form}")
 
 
 def listed(parts: Iterable[str]) -> str:
