@@ -43,8 +43,8 @@ OPERATORS   = $(call seeded,6,$(addprefix matched3-,$(HALVING))) \
 HALVING    := max2 max5 average blur
 UPSAMPLERS  = $(call seeded,6,matched3-bilinear matched3-transposed) \
               $(call seeded,3,pool3-bilinear pool3-transposed)
-AREAS       = $(call seeded,5,dilated area2 area4 matched3)
-CHANNELS    = $(call seeded,5,$(foreach c,c4 c16 c64 c1024,pool3-$c))
+AREAS       = $(call seeded,6,dilated area2 area4 matched3)
+CHANNELS    = $(call seeded,6,$(foreach c,c4 c16 c64 c1024,pool3-$c))
 ORIGINAL    = $(call seeded,3,$(foreach r,published cleared,$(foreach d,0 1 2 3,pool$d-$r-long)))
 SIX         = $(call seeded,6,$(SATELLITES) $(foreach b,4 8 16,$(foreach d,0 1 2 3,pool$d-band$b)))
 MIXED       = $(foreach s,$(wordlist 1,6,$(SEEDS)),$(foreach t,$(wordlist 1,3,$(filter-out $s,$(SEEDS))),pool1-seed$t-split$s))
