@@ -2,6 +2,8 @@
 
 import ast
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,12 @@ def test_the_rooms_are_there():
 def test_science_imports_nothing_that_serves_the_page(path):
     serving = [name for name in imported(path.read_text()) if name.startswith("poolae.paper")]
     assert not serving
+
+
+def test_what_may_be_chosen_is_read_without_pytorch():
+    code = "import sys, poolae.settings; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize(

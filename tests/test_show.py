@@ -159,6 +159,14 @@ def test_table_marks_heads_and_numbers():
     assert rows(str(table))[0] == ["k", "n", "yes", "text"]
 
 
+def test_table_writes_a_minus_and_no_hyphen():
+    frame = pd.DataFrame({"gap": [-0.25, 1e-6], "own": [-0.5, 2.0], "arm": ["-x", "pool1-max2"]})
+    assert rows(show.table_html(frame, "t", "c", {"gap": "+.3f"}))[1:] == [
+        ["−0.250", "−0.5", "-x"],
+        ["+0.000", "2", "pool1-max2"],
+    ]
+
+
 def test_table_shows_every_level_of_an_index():
     index = pd.MultiIndex.from_tuples([("a", 0), ("a", 1)], names=["arm", "seed"])
     frame = pd.DataFrame({("mae", "mean"): [0.5, 0.25]}, index=index)

@@ -69,7 +69,6 @@ def convolve_upsampled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     Tensor
         (N, O, 2H, 2W), channels last.
     """
-    height, width = x.shape[-2:]
     # For an even row of the output: the first tap falls on the row above, the others coincide.
     taps = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # phase, tap, row
     kernels = torch.einsum("pty,qsx,oiyx->pqoits", taps, taps, weight).flatten(0, 2)
